@@ -1,0 +1,244 @@
+"""`ModelConfig`: what the user asks for. A wish; the plan is the verdict.
+
+Loaded from and saved to `nimify.yaml`, the only file of a bundle that its owner edits. Unknown keys are errors.
+Whatever is `None` here is decided in planning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from nimify.errors import ConfigError
+
+NAME_PATTERN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+"""A DNS-1123 label: what Kubernetes, Helm and Triton all take as a name."""
+MAX_NAME_LENGTH: Final = 53
+"""Helm's limit for a release name."""
+_MAX_CONFIG_BYTES: Final = 1 << 20
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class LicenseConfig(_Section):
+    """The licence of the model, reported by `/v1/license`."""
+
+    name: str = ""
+    """SPDX identifier or title, e.g. `Apache-2.0`."""
+    url: str = ""
+    """Where the text can be read."""
+    content: str = ""
+    """The text itself."""
+
+
+class BatchingConfig(_Section):
+    """How requests are merged."""
+
+    max_batch_size: Annotated[int, Field(ge=0, le=65536)] | None = None
+    """Most rows in one run; 0 turns merging off; left out, it is decided."""
+    max_queue_delay_us: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    """How long a request may wait for company, in microseconds."""
+
+
+class StepConfig(_Section):
+    """One processor: `softmax`, or `{top_k: {k: 3}}`."""
+
+    use: str
+    """Name of a processor, or `file.py:name` for your own."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class PipelineConfig(_Section):
+    """Processors around the engine."""
+
+    before: tuple[StepConfig, ...] = ()
+    """From what the client sends to what the model takes, in this order."""
+    after: tuple[StepConfig, ...] = ()
+    """From what the model gives to what the client gets, in this order."""
+
+    @field_validator("before", "after", mode="before")
+    @classmethod
+    def _short_forms(cls, steps: Any) -> Any:
+        return [_step(step) for step in steps] if isinstance(steps, list | tuple) else steps
+
+
+class LimitsConfig(_Section):
+    """What one replica accepts; left out, the service's defaults hold."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] | None = None
+    max_connections: Annotated[int, Field(ge=1)] | None = None
+    max_queue_size: Annotated[int, Field(ge=1)] | None = None
+    header_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    body_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    keep_alive_s: Annotated[float, Field(gt=0)] | None = None
+    request_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    drain_s: Annotated[float, Field(ge=0)] | None = None
+    shutdown_grace_s: Annotated[float, Field(ge=0)] | None = None
+
+
+class GoldenConfig(_Section):
+    """How golden requests are drawn and compared."""
+
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    sample: str | None = None
+    """An .npz or .json file with your own inputs, relative to nimify.yaml."""
+    rtol: Annotated[float, Field(ge=0)] | None = None
+    """Relative tolerance; left out, it follows the datatype."""
+    atol: Annotated[float, Field(ge=0)] | None = None
+    """Absolute tolerance; left out, it follows the datatype."""
+
+
+class ModelConfig(_Section):
+    """What is asked for, of one service.
+
+    Example:
+        >>> ModelConfig(name="digits").name
+        'digits'
+    """
+
+    name: str | None = None
+    """Name of the service; left out, it is made from the model file's name."""
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")] = "1.0.0"
+    """Release of the service."""
+    description: str = ""
+    license: LicenseConfig = LicenseConfig()
+    batching: BatchingConfig = BatchingConfig()
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Threads inside the engine; left out, as many as the process may use."""
+    pipeline: PipelineConfig = PipelineConfig()
+    limits: LimitsConfig = LimitsConfig()
+    golden: GoldenConfig = GoldenConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str | None) -> str | None:
+        if name is not None and (len(name) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, name)):
+            raise ValueError(
+                f"must be at most {MAX_NAME_LENGTH} lower-case letters, digits and '-', "
+                f"starting and ending with a letter or digit{_name_hint(name)}"
+            )
+        return name
+
+    @classmethod
+    def build(cls, data: Any, *, source: str = "") -> Self:
+        """Validate plain data.
+
+        Args:
+            data: A mapping, e.g. from YAML.
+            source: Where it comes from, for messages.
+
+        Raises:
+            ConfigError: Names the first wrong field and the fix.
+        """
+        try:
+            return cls.model_validate({} if data is None else data)
+        except pydantic.ValidationError as error:
+            raise _config_error(error, cls, source) from None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a nimify.yaml.
+
+        Raises:
+            ConfigError: It cannot be read, is not YAML, or asks for something that does not exist.
+        """
+        return cls.build(read_yaml(path), source=path.name)
+
+    def to_yaml(self) -> str:
+        """The YAML text of everything that differs from the defaults; an empty mapping when nothing does."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        for steps in data.get("pipeline", {}).values():
+            steps[:] = [{step["use"]: step["options"]} if step.get("options") else step["use"] for step in steps]
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True) if data else ""
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain data from a YAML file, with duplicate keys and aliases refused.
+
+    Raises:
+        ConfigError: It cannot be read, is too large, or is not plain YAML.
+    """
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror}).", field=str(path)) from error
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise ConfigError(f"is larger than {_MAX_CONFIG_BYTES} bytes.", field=str(path))
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "it is not valid YAML"
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise ConfigError(f"{problem}{line}.", field=str(path)) from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without the traps: a key given twice is an error, and so is an alias (the way to a billion laughs)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs stop here
+            raise yaml.composer.ComposerError(None, None, "aliases are not supported", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                mark = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _step(step: Any) -> Any:
+    if isinstance(step, str):
+        return {"use": step}
+    if isinstance(step, dict) and len(step) == 1 and "use" not in step:
+        ((use, options),) = step.items()
+        return {"use": use, "options": options or {}}
+    return step
+
+
+def _name_hint(name: str) -> str:
+    suggestion = service_name(name)
+    return f"; '{suggestion}' would do" if suggestion != name else ""
+
+
+def service_name(text: str) -> str:
+    """A valid service name made from free text, e.g. a file's stem; `model` when nothing is left of it."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_NAME_LENGTH].strip("-")
+    return name or "model"
+
+
+def _config_error(error: pydantic.ValidationError, model: type[BaseModel], source: str) -> ConfigError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = [str(part) for part in first["loc"]]
+    field = ".".join(path) or "the document"
+    where = f"{source}: {field}" if source else field
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, path[:-1])
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        remedy = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+        return ConfigError("there is no such setting.", field=where, remedy=remedy)
+    return ConfigError(first["msg"].removeprefix("Value error, ") + ".", field=where)
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        if part.isdigit() or part not in model.model_fields:
+            return sorted(StepConfig.model_fields)
+        annotation = model.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return sorted(StepConfig.model_fields)
+        model = annotation
+    return sorted(model.model_fields)

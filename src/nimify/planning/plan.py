@@ -1,0 +1,69 @@
+"""`ServicePlan`: every decision about a service, with its reason. Later stages only carry it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nimify.findings import Finding
+from nimify.formats.format import ModelInfo
+from nimify.serving.spec import ServiceSpec
+
+
+class Basis(StrEnum):
+    """What a decision rests on."""
+
+    ASKED = "asked for"
+    DECLARED = "declared by the model"
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision.
+
+    Attributes:
+        key: The setting in nimify.yaml that overrides it, e.g. `max_batch_size`.
+        value: What was decided; plain data.
+        reason: One sentence, e.g. `every input and output has a free first axis`.
+        basis: What it rests on.
+    """
+
+    key: str
+    value: Any
+    reason: str
+    basis: Basis
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"key": self.key, "value": self.value, "reason": self.reason, "basis": str(self.basis)}
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """The verdict on a wish: what will be served, and why so.
+
+    Attributes:
+        model: What the model file says of itself.
+        service: Everything that the service must know; read by it at run time.
+        decisions: In the order in which they were taken.
+        findings: What a person should know, from the model, the analysis and the planning.
+    """
+
+    model: ModelInfo
+    service: ServiceSpec
+    decisions: tuple[Decision, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data: the content of plan.json."""
+        return {
+            "schema_version": 1,
+            "service": self.service.to_dict(),
+            "decisions": [decision.to_dict() for decision in self.decisions],
+            "findings": [finding.to_dict() for finding in self.findings],
+            "model": self.model.to_dict(),
+        }
