@@ -152,6 +152,6 @@ def bf16_to_fp32(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def fp32_to_bf16(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """float32 elements rounded to the nearest BF16, ties to even, as `uint16` bits (any shape); NaN stays NaN."""
-    bits = np.ascontiguousarray(values, dtype="<f4").view("<u4")
+    bits = np.asarray(values, dtype="<f4", order="C").view("<u4")
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What serving did, as numbers: a fixed catalog, cells in shared memory, Prometheus text."""

@@ -9,7 +9,7 @@ step as keyword arguments, it returns the processor. See docs/extending/processo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Processor(Protocol):
         """What the client sees, given what lies on the engine's side of this step.
 
         For a step before the engine `inner` are the tensors that it must produce, for a step after the engine the
-        tensors that it takes; both ways the result is what its other side looks like.
+        tensors that it takes; both ways the result is what its other side looks like. It is called before the
+        first request, so a processor may keep what it learns here (datatypes, the name of the only tensor).
 
         Raises:
             ConfigError: The step does not fit these tensors; names the option to change.
@@ -67,6 +68,12 @@ class ProcessorFactory(Protocol):
 def file_options(factory: object) -> frozenset[str]:
     """Which options of a factory name files (its attribute `file_options`); these are copied into the bundle."""
     return frozenset(getattr(factory, "file_options", ()))
+
+
+def place(processor: object) -> Literal["before", "after"] | None:
+    """Where a processor must stand (its attribute `place`); `None` when it works on either side of the engine."""
+    side: Literal["before", "after"] | None = getattr(processor, "place", None)
+    return side
 
 
 Options = Mapping[str, Any]

@@ -1,0 +1,59 @@
+"""Prometheus text exposition format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final
+
+from nimify.metrics.catalog import Metric
+from nimify.metrics.registry import Registry, Series
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def exposition(registry: Registry) -> str:
+    """All series of a registry, added up over its workers, grouped by metric in the order of registration."""
+    families: dict[Metric, list[Series]] = {}
+    for series in registry.series:
+        families.setdefault(series.metric, []).append(series)
+    lines: list[str] = []
+    for metric, members in families.items():
+        lines.append(f"# HELP {metric.name} {_escaped_help(metric.help)}")
+        lines.append(f"# TYPE {metric.name} {metric.kind}")
+        for series in members:
+            lines.extend(_samples(registry, series))
+    lines.append("")
+    return "\n".join(lines)
+
+
+def _samples(registry: Registry, series: Series) -> Iterator[str]:
+    metric = series.metric
+    labels = [f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, series.label_values, strict=True)]
+    if metric.kind != "histogram":
+        value = registry.total(series.first_cell, how=metric.per_worker)
+        yield f"{metric.name}{_braced(labels)} {_number(value)}"
+        return
+    bounds = [*(_number(bound) for bound in metric.buckets), "+Inf"]
+    counts = [registry.total(series.first_cell + index) for index in range(len(bounds))]
+    for bound, count in zip(bounds, accumulate(counts), strict=True):
+        limit = f'le="{bound}"'
+        yield f"{metric.name}_bucket{_braced([*labels, limit])} {_number(count)}"
+    yield f"{metric.name}_sum{_braced(labels)} {_number(registry.total(series.first_cell + len(bounds)))}"
+    yield f"{metric.name}_count{_braced(labels)} {_number(sum(counts))}"
+
+
+def _braced(labels: list[str]) -> str:
+    return f"{{{','.join(labels)}}}" if labels else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _escaped_help(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")

@@ -1,0 +1,37 @@
+"""The classification extension: the largest elements of an output as text.
+
+Each element becomes `<value>:<index>`, or `<value>:<index>:<label>` where the output has labels; the value has six
+decimals. Source: Triton's protocol/extension_classification.md.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from nimify.serving.engines.engine import Array
+from nimify.serving.faults import invalid
+from nimify.serving.json_tensors import quoted
+from nimify.tensors import Datatype, bf16_to_fp32
+
+
+def classified(array: Array, datatype: Datatype, count: int, name: str, *, batched: bool) -> Array:
+    """The `count` largest elements of each row (of the whole tensor when not batched), largest first, as BYTES.
+
+    Equal elements keep their order. Fewer are given when a row has fewer.
+
+    Raises:
+        RequestFault: The output holds text or booleans, which have no order.
+    """
+    if not (datatype.is_float or datatype.is_integer):
+        raise invalid(f"The output {quoted(name)} is {datatype.name}, which cannot be classified.")
+    values = bf16_to_fp32(array) if datatype.name == "BF16" else array
+    rows = values.reshape(values.shape[0], prod(values.shape[1:])) if batched else values.reshape(1, -1)
+    count = min(count, rows.shape[1])
+    keys = -rows.astype(np.float64) if datatype.is_float else np.invert(rows)  # inverting cannot overflow
+    order = np.argsort(keys, axis=1, kind="stable")[:, :count]
+    result = np.empty((rows.shape[0], count), dtype=object)
+    for row, indices in enumerate(order.tolist()):
+        result[row] = [f"{float(rows[row, index]):f}:{index}".encode() for index in indices]
+    return result if batched else result[0]

@@ -1,0 +1,123 @@
+"""The data plane: the only place that knows how to infer. Transports translate to it and from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nimify.metrics.service import ModelMetrics
+from nimify.serving.batching import Answer, Job
+from nimify.serving.engines.engine import Array
+from nimify.serving.faults import Kind, RequestFault, invalid
+from nimify.serving.json_tensors import quoted
+from nimify.serving.logs import Log
+from nimify.serving.model import ServedModel
+from nimify.serving.validation import InputContract
+from nimify.tensors import Datatype, TensorSpec
+
+_FAILURE_REASONS: Final = {
+    Kind.UNAVAILABLE: "REJECTED",
+    Kind.DEADLINE_EXCEEDED: "REJECTED",
+    Kind.REFUSED_BY_MODEL: "BACKEND",
+    Kind.INTERNAL: "BACKEND",
+}
+"""Triton's failure reasons; every other kind is OTHER."""
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """What a transport asks for.
+
+    Attributes:
+        inputs: The arrays by name.
+        datatypes: What the client says they are; `None` when the transport made them from the signature.
+        outputs: Names of the wanted outputs; all when empty.
+        received_ns: `time.perf_counter_ns()` when the request arrived.
+        timeout_s: How long the client wants to wait; 0 for as long as the service allows.
+    """
+
+    inputs: Mapping[str, Array]
+    datatypes: Mapping[str, Datatype] | None
+    outputs: tuple[str, ...]
+    received_ns: int
+    timeout_s: float = 0.0
+
+
+class DataPlane:
+    """Validates requests, queues them, and counts what became of them."""
+
+    def __init__(self, model: ServedModel, *, request_timeout_s: float, metrics: ModelMetrics, log: Log) -> None:
+        self.model = model
+        spec = model.spec
+        self._request_timeout_s = request_timeout_s
+        self._metrics = metrics
+        self._log = log
+        self._contract = InputContract(spec.signature.inputs, spec.max_batch_size)
+        self.outputs: Mapping[str, TensorSpec] = {output.name: output for output in spec.signature.outputs}
+        self._output_names = tuple(self.outputs)
+        self._loop = asyncio.get_running_loop()
+
+    def infer(self, request: InferenceRequest, done: Callable[[Answer], None]) -> Job:
+        """Start a request; `done` is called once, on the event loop, unless the job is cancelled.
+
+        Raises:
+            RequestFault: It cannot be started: it is wrong, or the service is not ready or overloaded.
+        """
+        try:
+            return self._start(request, done)
+        except RequestFault as fault:
+            self.count_failure(fault)
+            raise
+
+    def _start(self, request: InferenceRequest, done: Callable[[Answer], None]) -> Job:
+        batcher = self.model.batcher
+        if batcher is None:
+            raise RequestFault(Kind.UNAVAILABLE, "The model is not ready yet; try again later.", retry_after_s=1)
+        rows = self._contract.check(request.inputs, request.datatypes)
+        outputs = self._wanted(request.outputs)
+        timeout_s = min(request.timeout_s or self._request_timeout_s, self._request_timeout_s)
+
+        def finish(answer: Answer) -> None:
+            try:
+                done(answer)
+            except Exception as error:  # noqa: BLE001 - a processor's or our own fault: this request's, nobody else's
+                self._log.exception("answer failed", error)
+                answer = RequestFault(Kind.INTERNAL, "The service failed to make the answer.")
+                done(answer)
+            self._count(answer, request.received_ns)
+
+        job = Job(request.inputs, outputs, rows, self._loop.time() + timeout_s, finish)
+        batcher.submit(job)
+        return job
+
+    def _wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            return self._output_names
+        for name in names:
+            if name not in self.outputs:
+                known = ", ".join(map(quoted, self._output_names))
+                raise invalid(f"There is no output {quoted(name)}; the model gives {known}.")
+        if len(set(names)) != len(names):
+            raise invalid("An output is asked for twice.")
+        return names
+
+    def give_up(self, job: Job, *, timed_out: bool) -> None:
+        """Cancel a request whose answer nobody waits for, because its client left or its time is over."""
+        job.cancel()
+        self._metrics.failure["REJECTED" if timed_out else "CANCELED"].add()
+
+    def _count(self, answer: Answer, received_ns: int) -> None:
+        if isinstance(answer, RequestFault):
+            self.count_failure(answer)
+            return
+        elapsed_ns = time.perf_counter_ns() - received_ns
+        self._metrics.success.add()
+        self._metrics.request_us.add(elapsed_ns / 1e3)
+        self._metrics.duration_s.observe(elapsed_ns / 1e9)
+
+    def count_failure(self, fault: RequestFault) -> None:
+        """Count a request that failed before or in the data plane."""
+        self._metrics.failure[_FAILURE_REASONS.get(fault.kind, "OTHER")].add()

@@ -1,0 +1,264 @@
+"""`/v2`: the Open Inference Protocol over REST, raw tensors as the engine takes and gives them.
+
+JSON and the binary extension both ways, request ids, chosen outputs, classification and request timeouts, answered as
+Triton answers them, so that `tritonclient.http` and KServe's clients work unchanged.
+Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton's protocol extensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nimify import __version__
+from nimify.serving.batching import Answer
+from nimify.serving.classification import classified
+from nimify.serving.dataplane import DataPlane, InferenceRequest
+from nimify.serving.engines.engine import Array
+from nimify.serving.faults import Kind, RequestFault, invalid
+from nimify.serving.http.messages import JSON, OCTETS, Reply, Request, Response, fault_response, json_response
+from nimify.serving.http.router import Handler, Router
+from nimify.serving.json_tensors import quoted
+from nimify.serving.lifecycle import Lifecycle
+from nimify.serving.open_inference import (
+    HEADER_LENGTH,
+    MAX_TENSORS,
+    OutputTensor,
+    checked_parameters,
+    decode_tensors,
+    encode,
+    split,
+)
+from nimify.serving.raw_tensors import array_from_bytes
+from nimify.serving.spec import ServiceSpec
+from nimify.tensors import DATATYPES, Datatype, TensorSpec
+
+_EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
+_HEADER_KEY: Final = HEADER_LENGTH.lower().encode()
+_RESERVED: Final = "triton_"
+_MAX_TIMEOUT_US: Final = 2**53
+
+
+def add_v2_routes(router: Router, spec: ServiceSpec, lifecycle: Lifecycle, data_plane: DataPlane) -> None:
+    """Add the routes of the protocol for the one model that is served."""
+    server = {"name": "nimify", "version": __version__, "extensions": list(_EXTENSIONS)}
+    router.add("GET", "/v2", _constant(json_response(server)))
+    router.add("GET", "/v2/health/live", _constant(Response(200)))
+    router.add("GET", "/v2/health/ready", _readiness(lifecycle, "Service not ready"))
+    infer = V2Inference(spec, data_plane)
+    for base in (f"/v2/models/{spec.name}", f"/v2/models/{spec.name}/versions/{spec.model_version}"):
+        router.add("GET", base, _constant(json_response(model_metadata(spec))))
+        router.add("GET", f"{base}/ready", _readiness(lifecycle, "Model version not ready"))
+        router.add("POST", f"{base}/infer", infer)
+
+
+def model_metadata(spec: ServiceSpec) -> dict[str, Any]:
+    """What `/v2/models/<name>` answers."""
+    return {
+        "name": spec.name,
+        "versions": [spec.model_version],
+        "platform": f"{spec.engine}_onnx",
+        "inputs": [_described(tensor) for tensor in spec.signature.inputs],
+        "outputs": [_described(tensor) for tensor in spec.signature.outputs],
+    }
+
+
+def _described(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": tensor.protocol_shape}
+
+
+def _constant(response: Response) -> Handler:
+    def handler(request: Request, reply: Reply) -> None:
+        reply(response)
+
+    return handler
+
+
+def _readiness(lifecycle: Lifecycle, message: str) -> Handler:
+    # The protocol says 4xx for "not ready", and Triton answers 400; `/v1/health/ready` answers NIM's 503.
+    ready, not_ready = Response(200), json_response({"error": message}, 400)
+
+    def handler(request: Request, reply: Reply) -> None:
+        reply(ready if lifecycle.ready else not_ready)
+
+    return handler
+
+
+@dataclass(slots=True)
+class WantedOutput:
+    """One output as the client wants it.
+
+    Attributes:
+        classes: How many of the largest elements, as text; 0 for the tensor itself.
+        binary: As raw bytes.
+    """
+
+    name: str
+    classes: int
+    binary: bool
+
+
+@dataclass(slots=True)
+class ParsedRequest:
+    """An inference request, read but not yet checked against the model."""
+
+    id: str | None
+    inputs: dict[str, Array]
+    datatypes: dict[str, Datatype]
+    wanted: list[WantedOutput]
+    """In the order of the request; empty for all outputs."""
+    binary_default: bool
+    timeout_s: float
+
+
+class V2Inference:
+    """Answers `POST …/infer`."""
+
+    def __init__(self, spec: ServiceSpec, data_plane: DataPlane) -> None:
+        self._spec = spec
+        self._data_plane = data_plane
+        self._fields = {"model_name": spec.name, "model_version": spec.model_version}
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        """Start the inference; see `Handler`."""
+        try:
+            parsed = self._parse(request)
+        except RequestFault as fault:
+            self._data_plane.count_failure(fault)
+            raise
+
+        def done(answer: Answer) -> None:
+            reply(self._response(parsed, names, answer, request.path))
+
+        names = tuple(output.name for output in parsed.wanted) or tuple(self._data_plane.outputs)
+        request.job = self._data_plane.infer(
+            InferenceRequest(parsed.inputs, parsed.datatypes, names, request.received_ns, parsed.timeout_s), done
+        )
+
+    def _parse(self, request: Request) -> ParsedRequest:
+        if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise RequestFault(Kind.UNSUPPORTED_ENCODING, "Only bodies without a content encoding are understood.")
+        header_length = _header_length(request)
+        if header_length == 0:
+            return self._raw_request(request.body)
+        fields, raw = split(request.body, header_length)
+        inputs, datatypes = decode_tensors(fields.get("inputs"), raw, key="inputs")
+        parameters = checked_parameters(fields.get("parameters"), "the request's parameters")
+        _refuse_reserved(parameters)
+        binary_default = _boolean(parameters, "binary_data_output")
+        return ParsedRequest(
+            id=_request_id(fields),
+            inputs=inputs,
+            datatypes=datatypes,
+            wanted=_wanted_outputs(fields.get("outputs"), binary_default),
+            binary_default=binary_default,
+            timeout_s=_timeout_s(parameters),
+        )
+
+    def _raw_request(self, body: bytes) -> ParsedRequest:
+        """A header length of 0: the whole body is the only input, whose free axis follows from its size."""
+        if len(self._spec.signature.inputs) != 1:
+            raise invalid(f"{HEADER_LENGTH} 0 needs a model with one input; this one has several.")
+        (spec,) = self._spec.signature.inputs
+        array = array_from_bytes(body, spec.datatype, _shape_of_raw(spec, body, self._spec.max_batch_size), spec.name)
+        return ParsedRequest(None, {spec.name: array}, {spec.name: spec.datatype}, [], binary_default=True, timeout_s=0)
+
+    def _response(self, parsed: ParsedRequest, names: tuple[str, ...], answer: Answer, path: bytes) -> Response:
+        if isinstance(answer, RequestFault):
+            return fault_response(answer, path)
+        try:
+            tensors = self._outputs(parsed, names, answer)
+        except RequestFault as fault:
+            return fault_response(fault, path)
+        fields = {**self._fields, "id": parsed.id} if parsed.id is not None else self._fields
+        body, header_length = encode(fields, tensors, key="outputs")
+        if header_length is None:
+            return Response(200, body, JSON)
+        return Response(200, body, OCTETS, b"inference-header-content-length: %d\r\n" % header_length)
+
+    def _outputs(self, parsed: ParsedRequest, names: tuple[str, ...], arrays: Answer) -> list[OutputTensor]:
+        specs = self._data_plane.outputs
+        wanted = parsed.wanted or [WantedOutput(name, 0, parsed.binary_default) for name in names]
+        tensors = []
+        for output, array in zip(wanted, arrays, strict=True):  # type: ignore[arg-type]  # arrays: faults were answered
+            datatype = specs[output.name].datatype
+            if output.classes:
+                batched = self._spec.max_batch_size > 0
+                array = classified(array, datatype, output.classes, output.name, batched=batched)
+                datatype = DATATYPES["BYTES"]
+            tensors.append(OutputTensor(output.name, datatype, array, output.binary))
+        return tensors
+
+
+def _header_length(request: Request) -> int | None:
+    text = request.headers.get(_HEADER_KEY)
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 10:
+        raise invalid(f"{HEADER_LENGTH} must be a whole number, 0 or more.")
+    return int(text)
+
+
+def _shape_of_raw(spec: TensorSpec, body: bytes, max_batch_size: int) -> tuple[int, ...]:
+    """The shape of an input that came without one: one row, and at most one further free axis."""
+    shape = spec.protocol_shape
+    if max_batch_size:
+        shape[0] = 1
+    free = [axis for axis, dim in enumerate(shape) if dim == -1]
+    if len(free) > 1:
+        raise invalid(f"The shape of {quoted(spec.name)} has several free axes, so it must be given.")
+    if free:
+        fixed = 1
+        for dim in shape:
+            fixed *= dim if dim != -1 else 1
+        row_bytes = fixed * spec.datatype.itemsize
+        if not row_bytes:
+            raise invalid(f"The shape of {quoted(spec.name)} must be given.")
+        shape[free[0]] = len(body) // row_bytes
+    return tuple(shape)
+
+
+def _request_id(fields: dict[str, Any]) -> str | None:
+    given = fields.get("id")
+    if given is not None and type(given) is not str:
+        raise invalid("'id' must be a string.")
+    return given
+
+
+def _refuse_reserved(parameters: dict[str, Any]) -> None:
+    for name in parameters:
+        if name.startswith(_RESERVED):
+            raise invalid(f"The parameter {quoted(name)} is reserved: names must not start with '{_RESERVED}'.")
+
+
+def _boolean(parameters: dict[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if type(value) is not bool:
+        raise invalid(f"The parameter '{name}' must be true or false.")
+    return value
+
+
+def _timeout_s(parameters: dict[str, Any]) -> float:
+    timeout_us = parameters.get("timeout", 0)
+    if type(timeout_us) is not int or not 0 <= timeout_us <= _MAX_TIMEOUT_US:
+        raise invalid("The parameter 'timeout' must be a whole number of microseconds, 0 or more.")
+    return timeout_us / 1e6
+
+
+def _wanted_outputs(rows: Any, binary_default: bool) -> list[WantedOutput]:
+    if rows is None:
+        return []
+    if type(rows) is not list or len(rows) > MAX_TENSORS:
+        raise invalid(f"'outputs' must be a list of at most {MAX_TENSORS} outputs.")
+    return [_wanted_output(row, binary_default) for row in rows]
+
+
+def _wanted_output(row: Any, binary_default: bool) -> WantedOutput:
+    if type(row) is not dict or type(row.get("name")) is not str:
+        raise invalid("Each entry of 'outputs' must be an object with a 'name'.")
+    parameters = checked_parameters(row.get("parameters"), f"the parameters of {quoted(row['name'])}")
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= 2**31 - 1:
+        raise invalid(f"'classification' of {quoted(row['name'])} must be a whole number, 0 or more.")
+    binary = _boolean(parameters, "binary_data") if "binary_data" in parameters else binary_default
+    return WantedOutput(row["name"], classes, binary)

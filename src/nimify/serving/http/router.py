@@ -1,0 +1,63 @@
+"""Which handler answers which request: exact paths and methods, nothing else.
+
+Paths are compared as they were sent. There is no decoding, no normalising and no pattern, so a route cannot be
+reached by a second spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nimify.serving.faults import Kind, RequestFault
+from nimify.serving.http.messages import Reply, Request, Response, fault_response
+
+Handler = Callable[[Request, Reply], None]
+"""Answers a request by calling the reply, now or later; raises `RequestFault` for what it refuses at once."""
+
+
+class Router:
+    """The table of routes."""
+
+    def __init__(self) -> None:
+        self._routes: dict[bytes, dict[bytes, Handler]] = {}
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Add a route; GET brings HEAD with it."""
+        methods = self._routes.setdefault(path.encode(), {})
+        methods[method.encode()] = handler
+        if method == "GET":
+            methods[b"HEAD"] = handler
+
+    @property
+    def routes(self) -> Mapping[bytes, Mapping[bytes, Handler]]:
+        """Handlers by path and method."""
+        return self._routes
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Pass a request to its handler.
+
+        Raises:
+            RequestFault: There is no such path, or the handler refuses the request.
+        """
+        methods = self._routes.get(request.path)
+        if methods is None:
+            raise RequestFault(Kind.NOT_FOUND, _unknown(request.path))
+        handler = methods.get(request.method)
+        if handler is None:
+            reply(_method_not_allowed(request, methods))
+        else:
+            handler(request, reply)
+
+
+def _unknown(path: bytes) -> str:
+    if path.startswith(b"/v2/models/"):
+        return "There is no such model, version or operation; GET /v2 and /v1/models tell what is served."
+    return "There is no such route; GET /docs shows all of them."
+
+
+def _method_not_allowed(request: Request, methods: Mapping[bytes, Handler]) -> Response:
+    allowed = b", ".join(sorted(methods))
+    fault = RequestFault(Kind.METHOD_NOT_ALLOWED, f"This route answers {allowed.decode()} only.")
+    response = fault_response(fault, request.path)
+    response.headers += b"allow: " + allowed + b"\r\n"
+    return response

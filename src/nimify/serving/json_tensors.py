@@ -1,0 +1,168 @@
+"""Tensors as JSON: nested or flat lists to arrays and back, strictly.
+
+JSON numbers reach an array only when the datatype can hold them: no fraction becomes an integer, no boolean a
+number, no large number wraps around or becomes infinite. Checks run over whole lists in C (`set(map(type, ...))`),
+because a Python loop over the elements of an image would cost more than the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from nimify.errors import one_line, shortened
+from nimify.serving.engines.engine import Array
+from nimify.serving.faults import invalid
+from nimify.tensors import DATATYPES, Datatype, bf16_to_fp32, fp32_to_bf16
+
+MAX_DIM: Final = 2**31 - 1
+"""Longest axis that a request may name; a body can never fill a longer one."""
+MAX_RANK: Final = 64
+"""numpy's own limit."""
+
+_NUMBERS: Final = frozenset({int, float})
+_INTEGERS: Final = frozenset({int})
+_BOOLEANS: Final = frozenset({bool})
+_STRINGS: Final = frozenset({str})
+
+
+def _json_types(datatype: Datatype) -> frozenset[type]:
+    if datatype.is_float:
+        return _NUMBERS
+    if datatype.is_integer:
+        return _INTEGERS
+    return _BOOLEANS if datatype.name == "BOOL" else _STRINGS
+
+
+# By datatype name: which Python types its JSON elements may have.
+_ACCEPTED: Final = {name: _json_types(datatype) for name, datatype in DATATYPES.items()}
+_JSON_NAMES: Final = {"BOOL": "booleans (true, false)", "BYTES": "strings"}
+
+
+def quoted(name: object) -> str:
+    """A client's or a model's name for something, safe to repeat in a message."""
+    return f"'{shortened(one_line(str(name)), 64)}'"
+
+
+def checked_shape(shape: Any, name: str) -> tuple[int, ...]:
+    """A request's `shape` as a tuple of lengths.
+
+    Raises:
+        RequestFault: It is not a list of whole numbers from 0 to `MAX_DIM`.
+    """
+    if type(shape) is not list or len(shape) > MAX_RANK:
+        raise invalid(f"The shape of {quoted(name)} must be a list of at most {MAX_RANK} whole numbers.")
+    for dim in shape:
+        if type(dim) is not int or not 0 <= dim <= MAX_DIM:
+            raise invalid(f"The shape of {quoted(name)} must hold whole numbers from 0 to {MAX_DIM}.")
+    return tuple(shape)
+
+
+def array_from_list(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
+    """The elements of a flat or nested list in a known shape.
+
+    Args:
+        data: A flat list in row-major order, or lists nested as the shape says.
+        datatype: What the elements must be.
+        shape: The lengths of the axes.
+        name: The tensor's name, for messages.
+
+    Raises:
+        RequestFault: The elements do not fit the datatype, or their number does not fit the shape.
+    """
+    if type(data) is not list:
+        raise invalid(f"The data of {quoted(name)} must be a list.")
+    flat = data
+    if data and type(data[0]) is list:
+        nested, flat = _flattened(data, len(shape), name)
+        if nested != shape:
+            raise invalid(f"The data of {quoted(name)} is nested as {list(nested)}, but its shape is {list(shape)}.")
+    if len(flat) != prod(shape):
+        raise invalid(f"{quoted(name)} has {len(flat)} elements, but its shape {list(shape)} holds {prod(shape)}.")
+    return _shaped(_elements(flat, datatype, name), shape, name)
+
+
+def array_from_nested(data: Any, datatype: Datatype, rank: int, name: str) -> Array:
+    """The elements of lists nested to a known rank; the lengths are taken from the data.
+
+    Raises:
+        RequestFault: The nesting is not regular or not of that rank, or the elements do not fit the datatype.
+    """
+    shape, flat = _flattened(data, rank, name)
+    return _shaped(_elements(flat, datatype, name), shape, name)
+
+
+def _flattened(data: Any, rank: int, name: str) -> tuple[tuple[int, ...], list[Any]]:
+    level: list[Any] = [data]
+    shape = []
+    for _ in range(rank):
+        if not set(map(type, level)) <= {list}:
+            raise invalid(f"{quoted(name)} must be lists nested {rank} deep.")
+        lengths = set(map(len, level)) or {0}
+        if len(lengths) > 1:
+            raise invalid(f"{quoted(name)} is ragged: lists at one depth must have one length.")
+        shape.append(lengths.pop())
+        level = list(chain.from_iterable(level))
+    return tuple(shape), level
+
+
+def _elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+    types = set(map(type, flat))
+    if not types <= _ACCEPTED[datatype.name]:
+        expected = _JSON_NAMES.get(datatype.name) or ("numbers" if datatype.is_float else "whole numbers")
+        raise invalid(f"The elements of {quoted(name)} must be {expected}, as its datatype {datatype.name} says.")
+    if datatype.itemsize == 0:
+        return _bytes_array([text.encode() for text in flat])
+    if datatype.is_float:
+        return _float_elements(flat, datatype, name)
+    try:
+        return np.array(flat, dtype=datatype.storage)
+    except OverflowError:
+        raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.") from None
+
+
+def _float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+    try:
+        with np.errstate(over="ignore"):
+            if datatype.name == "BF16":
+                values: Array = np.array(flat, dtype="<f4")
+            else:
+                values = np.array(flat, dtype=datatype.storage)
+    except OverflowError:
+        values = np.array([np.inf])
+    # JSON cannot spell an infinity, so one can only come from a number that does not fit.
+    if not np.isfinite(values).all():
+        raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.")
+    return fp32_to_bf16(values) if datatype.name == "BF16" else values
+
+
+def _bytes_array(items: Sequence[bytes]) -> Array:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+def _shaped(array: Array, shape: tuple[int, ...], name: str) -> Array:
+    try:
+        return array.reshape(shape)
+    except ValueError:
+        raise invalid(f"{quoted(name)} cannot have the shape {list(shape)}.") from None
+
+
+def json_ready(array: Array, datatype: Datatype) -> Any:
+    """An array as something that orjson can write: an array of numbers, or nested lists of strings.
+
+    Not-a-number and infinities have no JSON form; orjson writes `null` for them. BYTES that are not UTF-8 are written
+    with replacement characters: who needs them whole asks for the binary form.
+    """
+    if datatype.itemsize == 0:
+        texts = np.empty(array.size, dtype=object)
+        texts[:] = [item.decode("utf-8", "replace") for item in array.ravel().tolist()]
+        return texts.reshape(array.shape).tolist()
+    if datatype.name == "BF16":
+        array = bf16_to_fp32(array)
+    return np.ascontiguousarray(array)

@@ -1,0 +1,172 @@
+"""A model on its way into service: verified, loaded, warmed up, and then ready behind its queue."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from nimify import plugins
+from nimify.errors import BundleDamaged
+from nimify.metrics.service import ModelMetrics
+from nimify.serving.batching import Batcher
+from nimify.serving.engines.engine import Array, Engine, EngineRefused
+from nimify.serving.logs import Log
+from nimify.serving.runners import InlineRunner, ThreadRunner
+from nimify.serving.spec import Limits, ServiceSpec
+from nimify.tensors import TensorSpec
+
+INLINE_LIMIT_S: Final = 0.0005
+"""A full batch that takes no longer than this runs on the event loop."""
+_WARMUP_LENGTHS: Final = (8, 1, 16, 64, 224)
+"""What free axes are set to, in this order, until the model accepts it."""
+_WARMUP_RUNS: Final = 3
+
+
+class ServedModel:
+    """One model of the service.
+
+    Attributes:
+        spec: What it is.
+        batcher: The queue before its engine; `None` until it is loaded.
+    """
+
+    def __init__(
+        self, spec: ServiceSpec, bundle: Path, *, threads: int, limits: Limits, metrics: ModelMetrics, log: Log
+    ) -> None:
+        self.spec = spec
+        self.batcher: Batcher | None = None
+        self._bundle = bundle
+        self._threads = threads
+        self._limits = limits
+        self._metrics = metrics
+        self._log = log
+        self._engine: Engine | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer."""
+        return self.batcher is not None
+
+    async def load(self, *, verify: bool) -> None:
+        """Verify, load and warm up, off the event loop.
+
+        Raises:
+            BundleDamaged: A model file is missing or does not match its digest.
+            ModelError: The engine cannot load it, or finds another signature than the plan's.
+        """
+        started_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        engine, full_batch_s = await loop.run_in_executor(None, self._open, verify)
+        inline = full_batch_s is not None and full_batch_s <= INLINE_LIMIT_S
+        self._engine = engine
+        self.batcher = Batcher(
+            engine,
+            output_names=tuple(output.name for output in self.spec.signature.outputs),
+            max_batch_size=self.spec.max_batch_size,
+            max_queue_size=self._limits.max_queue_size,
+            max_queue_delay_us=self.spec.max_queue_delay_us,
+            runner=InlineRunner() if inline else ThreadRunner(),
+            metrics=self._metrics,
+            log=self._log,
+        )
+        load_s = time.monotonic() - started_s
+        self._metrics.load_s.set(load_s)
+        self._log.info(
+            "model loaded",
+            model=self.spec.name,
+            version=self.spec.model_version,
+            seconds=round(load_s, 3),
+            threads=self._threads,
+            max_batch_size=self.spec.max_batch_size,
+            runs_on="event loop" if inline else "own thread",
+        )
+
+    def _open(self, verify: bool) -> tuple[Engine, float | None]:
+        if verify:
+            self._verify()
+        engine: Engine = (
+            plugins.find(plugins.ENGINES, self.spec.engine)
+            .load()
+            .load(self._bundle / self.spec.model_file, threads=self._threads)
+        )
+        if not _same_names(engine, self.spec):
+            raise BundleDamaged(
+                f"The model file of '{self.spec.name}' has other inputs or outputs than the plan says.",
+                remedy="Write the bundle again with: nimify create MODEL --force",
+            )
+        return engine, self._warm_up(engine)
+
+    def _verify(self) -> None:
+        for file in self.spec.model_files:
+            digest = hashlib.sha256()
+            try:
+                with (self._bundle / file.path).open("rb") as stream:
+                    while chunk := stream.read(1 << 20):
+                        digest.update(chunk)
+            except OSError as error:
+                raise BundleDamaged(
+                    f"The model file '{file.path}' cannot be read ({error.strerror}).",
+                    remedy="Write the bundle again with: nimify create MODEL --force",
+                ) from error
+            if digest.hexdigest() != file.sha256:
+                raise BundleDamaged(
+                    f"The model file '{file.path}' does not match its digest in plan.json.",
+                    remedy="Restore the file, or write the bundle again with: nimify create MODEL --force",
+                )
+
+    def _warm_up(self, engine: Engine) -> float | None:
+        """Run a few times; the seconds of a full batch, or `None` when they depend on the request."""
+        rows = max(self.spec.max_batch_size, 1)
+        for length in _WARMUP_LENGTHS:
+            try:
+                _timed(engine, self.spec, 1, length)
+                full_s = min(_timed(engine, self.spec, rows, length) for _ in range(_WARMUP_RUNS))
+            except (EngineRefused, MemoryError):
+                continue
+            return full_s if self._is_bounded() else None
+        self._log.warning("warm-up skipped: the model refuses made-up inputs", model=self.spec.name)
+        return None
+
+    def _is_bounded(self) -> bool:
+        """Whether a request cannot make the model work longer than the warm-up did."""
+        free_axis = 1 if self.spec.max_batch_size else 0
+        return all(all(isinstance(dim, int) for dim in spec.shape[free_axis:]) for spec in self.spec.signature.inputs)
+
+    def close(self) -> None:
+        """Free the engine."""
+        if self._engine is not None:
+            self._engine.close()
+
+
+def _same_names(engine: Engine, spec: ServiceSpec) -> bool:
+    def described(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str]]:
+        return [(tensor.name, tensor.datatype.name) for tensor in specs]
+
+    return described(engine.signature.inputs) == described(spec.signature.inputs) and described(
+        engine.signature.outputs
+    ) == described(spec.signature.outputs)
+
+
+def _timed(engine: Engine, spec: ServiceSpec, rows: int, length: int) -> float:
+    inputs = {
+        tensor.name: _blank(tensor, rows, length, batched=spec.max_batch_size > 0) for tensor in spec.signature.inputs
+    }
+    outputs = [tensor.name for tensor in spec.signature.outputs]
+    started_s = time.perf_counter()
+    engine.run(inputs, outputs)
+    return time.perf_counter() - started_s
+
+
+def _blank(spec: TensorSpec, rows: int, length: int, *, batched: bool) -> Array:
+    """Zeros (valid as indices, too) or empty strings, free axes set to `length`."""
+    shape = [dim if isinstance(dim, int) else length for dim in spec.shape]
+    if batched:
+        shape[0] = rows
+    if spec.datatype.itemsize:
+        return np.zeros(shape, dtype=spec.datatype.storage)
+    return np.full(shape, b"", dtype=object)

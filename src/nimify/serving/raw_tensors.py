@@ -1,0 +1,68 @@
+"""Tensors as raw bytes: the binary extension of the Open Inference Protocol.
+
+Little-endian, row-major, without padding. A BYTES element is its length as 4 little-endian bytes, then its content.
+Source: Triton's `protocol/extension_binary_data.md` and `docs/protocol` of the Open Inference Protocol.
+"""
+
+from __future__ import annotations
+
+import struct
+from math import prod
+
+import numpy as np
+
+from nimify.serving.engines.engine import Array
+from nimify.serving.faults import invalid
+from nimify.serving.json_tensors import quoted
+from nimify.tensors import Datatype
+
+
+def array_from_bytes(raw: bytes | memoryview, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
+    """The tensor that `raw` holds; aligned numbers are not copied.
+
+    Raises:
+        RequestFault: The length of `raw` does not fit the shape, or its content is not well formed.
+    """
+    count = prod(shape)
+    if datatype.itemsize == 0:
+        return _bytes_elements(raw, count, name).reshape(shape)
+    if len(raw) != count * datatype.itemsize:
+        raise invalid(
+            f"{quoted(name)} has {len(raw)} bytes, but {datatype.name} in the shape {list(shape)} "
+            f"takes {count * datatype.itemsize}."
+        )
+    if datatype.name == "BOOL":
+        bits = np.frombuffer(raw, dtype="<u1")
+        if bits.size and bits.max() > 1:
+            raise invalid(f"{quoted(name)} is BOOL, but has a byte that is neither 0 nor 1.")
+        return bits.view(datatype.storage).reshape(shape)
+    array = np.frombuffer(raw, dtype=datatype.storage)
+    # A tensor may start at any byte behind the JSON part, but engines read whole words.
+    return (array if array.flags.aligned else array.copy()).reshape(shape)
+
+
+def bytes_from_array(array: Array, datatype: Datatype) -> bytes:
+    """The inverse of `array_from_bytes`."""
+    if datatype.itemsize:
+        return array.tobytes()
+    return b"".join(struct.pack("<I", len(item)) + item for item in array.ravel().tolist())
+
+
+def _bytes_elements(raw: bytes | memoryview, count: int, name: str) -> Array:
+    # Every element takes at least its length prefix: refuse before allocating for a count that cannot be there.
+    if count * 4 > len(raw):
+        raise invalid(f"{quoted(name)} has {len(raw)} bytes, too few for {count} BYTES elements.")
+    items = np.empty(count, dtype=object)
+    position, content = 0, bytes(raw)
+    for index in range(count):
+        if position + 4 > len(content):
+            raise invalid(f"{quoted(name)} ends inside the length of its element {index}.")
+        (length,) = struct.unpack_from("<I", content, position)
+        position += 4
+        if position + length > len(content):
+            raise invalid(f"{quoted(name)} ends inside its element {index}.")
+        items[index] = content[position : position + length]
+        position += length
+    if position != len(content):
+        raise invalid(f"{quoted(name)} has {len(content) - position} bytes more than its elements take.")
+    return items

@@ -1,0 +1,52 @@
+"""Serve a bundle: the door for the command line and for containers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from nimify.metrics.registry import Registry
+from nimify.serving.listener import bind, url_of
+from nimify.serving.logs import Log
+from nimify.serving.settings import ServiceSettings
+from nimify.serving.spec import ServiceSpec
+
+
+def run(bundle: Path, settings: ServiceSettings) -> int:
+    """Serve until SIGTERM or SIGINT; blocks.
+
+    Args:
+        bundle: The folder that `nimify create` wrote.
+        settings: How to serve.
+
+    Returns:
+        0 when every request was answered, 8 when some were not when their grace was over.
+
+    Raises:
+        BundleDamaged: The bundle cannot be read, or a model file does not match its digest.
+        EnvironmentProblem: The address cannot be used.
+        ModelError: The engine cannot load the model.
+    """
+    spec = ServiceSpec.load(bundle)
+    log = Log(settings.log_level, json_lines=settings.json_logs)
+    listener = bind(settings.host, settings.port)
+    try:
+        from nimify.serving.worker import WorkerContext, run_worker
+
+        context = WorkerContext(
+            bundle=bundle,
+            spec=spec,
+            settings=settings,
+            listener=listener,
+            registry=Registry(workers=settings.workers),
+            log=log,
+            started_s=time.time(),
+        )
+        if settings.workers == 1:
+            return run_worker(context)
+        from nimify.serving.supervisor import Supervisor
+
+        log.info("starting", url=url_of(listener), workers=settings.workers)
+        return Supervisor(context, run_worker).run()
+    finally:
+        listener.close()

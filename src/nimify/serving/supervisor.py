@@ -1,0 +1,135 @@
+"""Several workers on one socket: started, watched, replaced when they die, and stopped together.
+
+The supervisor itself serves nothing and loads nothing heavy. Workers are forked from it, so they share its listening
+socket and its metrics memory. One that dies is replaced, sooner or later depending on how often that happens; one that
+cannot even start ends the service, because its successor could not start either.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from nimify.errors import NimifyError
+from nimify.serving.lifecycle import State
+from nimify.serving.worker import WorkerContext
+
+_STABLE_S: Final = 10.0
+"""A worker that lived this long died of something new: its replacement starts at once."""
+_LONGEST_PAUSE_S: Final = 10.0
+_FIRST_PAUSE_S: Final = 0.5
+_PR_SET_PDEATHSIG: Final = 1
+_EXIT_BUG: Final = 70
+_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+
+
+class Supervisor:
+    """Runs `settings.workers` copies of a worker."""
+
+    def __init__(self, context: WorkerContext, run: Callable[[WorkerContext], int]) -> None:
+        self._context = context
+        self._run_worker = run
+        self._log = context.log
+        self._slots: dict[int, int] = {}
+        self._started_s: dict[int, float] = {}
+        self._pauses_s: dict[int, float] = {}
+        self._due_s: dict[int, float] = {}
+        self._ever_ready = False
+        self._stopping = False
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Serve until a signal ends it; the exit code."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        for slot in range(self._context.settings.workers):
+            self._start(slot, replacement=False)
+        while self._slots or (self._due_s and not self._stopping):
+            self._wait()
+            self._start_due()
+        return self._exit_code
+
+    def _wait(self) -> None:
+        """Sleep until a signal comes or a replacement is due."""
+        now_s = time.monotonic()
+        timeout_s = min([1.0, *(max(0.0, due_s - now_s) for due_s in self._due_s.values())])
+        received = signal.sigtimedwait(_SIGNALS, timeout_s)
+        if received is not None and received.si_signo in {signal.SIGTERM, signal.SIGINT}:
+            self._stopping = True
+            self._forward(signal.Signals(received.si_signo))
+        self._reap()
+
+    def _forward(self, number: signal.Signals) -> None:
+        for pid in self._slots:
+            os.kill(pid, number)
+
+    def _reap(self) -> None:
+        while self._slots:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            slot = self._slots.pop(pid, None)
+            if slot is not None:
+                self._ended(slot, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, slot: int, code: int) -> None:
+        if self._stopping:
+            self._exit_code = self._exit_code or max(code, 0)
+            return
+        self._ever_ready = self._ever_ready or max(self._context.registry.states) > State.STARTING
+        if not self._ever_ready:
+            self._log.error("a worker could not start; stopping", worker=slot, exit_code=code)
+            self._stopping = True
+            self._exit_code = code if code > 0 else _EXIT_BUG
+            self._forward(signal.SIGINT)
+            return
+        lived_s = time.monotonic() - self._started_s[slot]
+        pause_s = 0.0 if lived_s >= _STABLE_S else self._pauses_s.get(slot, 0.0)
+        self._pauses_s[slot] = min(max(pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        self._due_s[slot] = time.monotonic() + pause_s
+        self._log.error("a worker died; replacing it", worker=slot, cause=_cause(code), after_s=pause_s)
+
+    def _start_due(self) -> None:
+        now_s = time.monotonic()
+        for slot in [slot for slot, due_s in self._due_s.items() if due_s <= now_s]:
+            del self._due_s[slot]
+            if not self._stopping:
+                self._start(slot, replacement=True)
+
+    def _start(self, slot: int, *, replacement: bool) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._slots[pid] = slot
+            self._started_s[slot] = time.monotonic()
+            return
+        code = _EXIT_BUG
+        try:
+            _die_with_parent()
+            os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the supervisor only, which passes it on once
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            code = self._run_worker(replace(self._context, slot=slot, replacement=replacement))
+        except NimifyError as error:
+            self._log.error(str(error), worker=slot)
+            code = error.exit_code
+        except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
+            self._log.exception("worker failed", error, worker=slot)
+        finally:
+            os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the supervisor is killed, so that no worker is orphaned."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(_EXIT_BUG)
+
+
+def _cause(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,123 @@
+"""What every test may use: bundles made through the public door, and real servers on real sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class RunningService:
+    """A `nimify serve` process that is ready.
+
+    Attributes:
+        url: `http://127.0.0.1:<port>`.
+        process: The process; the fixture ends it.
+        log: Where its standard error goes.
+    """
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 30.0) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+
+ServiceStarter = Callable[..., RunningService]
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
+    """Start `nimify serve BUNDLE [options]` on a free port; every process is ended with the session."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        bundle: Path, *options: str, wait_ready: bool = True, env: dict[str, str] | None = None
+    ) -> RunningService:
+        log = tmp_path_factory.mktemp("service") / "log.txt"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nimify", "serve", str(bundle), "--port", "0", "--drain", "0", *options],
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})},
+            )
+        processes.append(process)
+        service = RunningService(_wait_for_url(process, log), process, log)
+        if wait_ready:
+            wait_until_ready(service)
+        return service
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], log: Path, *, timeout_s: float = 60.0) -> str:
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        for line in log.read_text().splitlines():
+            if " listening " in line and "url=" in line:
+                return line.split("url=", 1)[1].split()[0]
+        if process.poll() is not None:
+            raise RuntimeError(f"the service ended with {process.returncode}:\n{log.read_text()}")
+        time.sleep(0.02)
+    raise RuntimeError(f"the service did not start:\n{log.read_text()}")
+
+
+def wait_until_ready(service: RunningService, *, timeout_s: float = 60.0) -> None:
+    """Wait for `/v1/health/ready` to answer 200."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        try:
+            with urllib.request.urlopen(f"{service.url}/v1/health/ready", timeout=5):
+                return
+        except urllib.error.URLError:
+            if service.process.poll() is not None:
+                break
+            time.sleep(0.02)
+    raise RuntimeError(f"the service is not ready:\n{service.log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a bundle of a named tiny model (see `nimify.testing.models`), once per kind and configuration."""
+    from nimify import ModelConfig, Nimifier
+    from nimify.testing import models
+
+    made: dict[str, Path] = {}
+
+    def make(kind: str, **config: Any) -> Path:
+        key = f"{kind} {sorted(config.items())!r}"
+        if key not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            model = folder / f"{kind}.onnx"
+            models.save(models.ALL[kind](), model)
+            settings = ModelConfig.build({"name": kind.replace("_", "-"), **config})
+            made[key] = Nimifier(settings).create(model, folder / "bundle").folder
+        return made[key]
+
+    return make
