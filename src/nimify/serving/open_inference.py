@@ -137,8 +137,10 @@ def _described(row: Any, key: str) -> tuple[str, Datatype, tuple[int, ...]]:
 
 
 def _binary_size(row: Mapping[str, Any], name: str) -> int | None:
-    parameters = checked_parameters(row.get("parameters"), f"the parameters of {quoted(name)}")
-    size = parameters.get("binary_data_size")
+    given = row.get("parameters")
+    if given is None:
+        return None
+    size = checked_parameters(given, f"the parameters of {quoted(name)}").get("binary_data_size")
     if size is None:
         return None
     if type(size) is not int or size < 0:

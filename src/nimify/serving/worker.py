@@ -126,7 +126,8 @@ class _Worker:
         )
         router = Router()
         add_management_routes(router, spec, self._lifecycle, self._metrics, _openapi(bundle))
-        add_v1_inference(router, spec, ProcessorPipeline.load(spec.pipeline, spec.signature, bundle), data_plane)
+        pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, bundle)
+        add_v1_inference(router, spec, pipeline, data_plane, self._log)
         add_v2_routes(router, spec, self._lifecycle, data_plane)
         return HttpServer(router, data_plane, limits=self._limits, metrics=self._metrics.http, log=self._log)
 

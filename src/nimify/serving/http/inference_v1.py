@@ -6,6 +6,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -17,6 +22,7 @@ from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.http.messages import Reply, Request, Response, fault_response
 from nimify.serving.http.router import Router
 from nimify.serving.json_tensors import array_from_nested, json_ready, quoted
+from nimify.serving.logs import Log
 from nimify.serving.open_inference import checked_parameters, parse_object
 from nimify.serving.processors.pipeline import ProcessorPipeline
 from nimify.serving.processors.processor import InvalidInput
@@ -29,39 +35,90 @@ _MAX_TIMEOUT_US: Final = 2**53
 _MAX_ID: Final = 256
 
 
-class V1Inference:
-    """Answers `/v1/infer`."""
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request after the steps before the engine."""
 
-    def __init__(self, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane) -> None:
+    tensors: dict[str, Array]
+    wanted: tuple[str, ...]
+    id: str
+    timeout_s: float
+
+
+class V1Inference:
+    """Answers `/v1/infer`.
+
+    Processors that nimify ships cost microseconds and run on the event loop. Anybody else's run on a thread of their
+    own, so that a slow one delays its requests and not the health checks.
+    """
+
+    def __init__(self, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane, log: Log) -> None:
         self._spec = spec
         self._pipeline = pipeline
         self._data_plane = data_plane
+        self._log = log
         self._inputs = {tensor.name: tensor for tensor in spec.api.inputs}
         self._outputs = {tensor.name: tensor for tensor in spec.api.outputs}
         self._contract = InputContract(spec.api.inputs, spec.max_batch_size)
         self._engine_outputs = tuple(tensor.name for tensor in spec.signature.outputs)
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "nimify-processors") if pipeline.runs_foreign_code else None
 
     def __call__(self, request: Request, reply: Reply) -> None:
         """Start the inference; see `Handler`."""
+        if self._thread is None:
+            self._infer(request, reply, partial(self._prepare, request))
+            return
+
+        def prepared(future: asyncio.Future[_Prepared]) -> None:
+            try:
+                self._infer(request, reply, future.result)
+            except RequestFault as fault:
+                reply(fault_response(fault, request.path))
+            except Exception as error:  # noqa: BLE001 - somebody's code; logged whole, told to the client as an id
+                reply(self._failed(request, error))
+
+        self._loop.run_in_executor(self._thread, self._prepare, request).add_done_callback(prepared)
+
+    def _infer(self, request: Request, reply: Reply, prepare: Callable[[], _Prepared]) -> None:
         try:
-            document = self._parse(request)
-            wanted = self._wanted(document.get("outputs"))
-            tensors = self._pipeline.before(self._tensors(document.get("inputs")))
-        except InvalidInput as refusal:
-            fault = invalid(str(refusal))
-            self._data_plane.count_failure(fault)
-            raise fault from None
+            prepared = prepare()
         except RequestFault as fault:
             self._data_plane.count_failure(fault)
             raise
-        identifier = document.get("id", request.id)
 
         def done(answer: Answer) -> None:
-            reply(self._response(answer, wanted, identifier, request.path))
+            if self._thread is None or isinstance(answer, RequestFault):
+                reply(self._response(request, prepared, answer))
+                return
+            work = self._loop.run_in_executor(self._thread, self._response, request, prepared, answer)
+            work.add_done_callback(finished)
+
+        def finished(future: asyncio.Future[Response]) -> None:
+            error = future.exception()
+            reply(future.result() if error is None else self._failed(request, error))
 
         request.job = self._data_plane.infer(
-            InferenceRequest(tensors, None, (), request.received_ns, _timeout_s(document.get("parameters"))), done
+            InferenceRequest(prepared.tensors, None, (), request.received_ns, prepared.timeout_s), done
         )
+
+    def _failed(self, request: Request, error: BaseException) -> Response:
+        self._log.exception("processors failed", error, request_id=request.id)
+        message = f"The service failed; the log has the details under {request.id}."
+        return fault_response(RequestFault(Kind.INTERNAL, message), request.path)
+
+    def _prepare(self, request: Request) -> _Prepared:
+        """Read a request and run the steps before the engine; perhaps on another thread."""
+        try:
+            document = self._parse(request)
+            return _Prepared(
+                tensors=self._pipeline.before(self._tensors(document.get("inputs"))),
+                wanted=self._wanted(document.get("outputs")),
+                id=document.get("id", request.id),
+                timeout_s=_timeout_s(document.get("parameters")),
+            )
+        except InvalidInput as refusal:
+            raise invalid(str(refusal)) from None
 
     def _parse(self, request: Request) -> dict[str, Any]:
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -101,15 +158,16 @@ class V1Inference:
             raise invalid("An output is asked for twice.")
         return tuple(names)
 
-    def _response(self, answer: Answer, wanted: tuple[str, ...], identifier: str, path: bytes) -> Response:
+    def _response(self, request: Request, prepared: _Prepared, answer: Answer) -> Response:
+        """Run the steps after the engine and write the answer; perhaps on another thread."""
         if isinstance(answer, RequestFault):
-            return fault_response(answer, path)
+            return fault_response(answer, request.path)
         try:
             tensors = self._pipeline.after(dict(zip(self._engine_outputs, answer, strict=True)))
         except InvalidInput as refusal:
-            return fault_response(invalid(str(refusal)), path)
-        outputs = {name: json_ready(tensors[name], self._outputs[name].datatype) for name in wanted}
-        document = {"outputs": outputs, "model": self._spec.name, "id": identifier}
+            return fault_response(invalid(str(refusal)), request.path)
+        outputs = {name: json_ready(tensors[name], self._outputs[name].datatype) for name in prepared.wanted}
+        document = {"outputs": outputs, "model": self._spec.name, "id": prepared.id}
         return Response(200, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
@@ -124,6 +182,8 @@ def _timeout_s(parameters: Any) -> float:
     return timeout_us / 1e6
 
 
-def add_v1_inference(router: Router, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane) -> None:
+def add_v1_inference(
+    router: Router, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane, log: Log
+) -> None:
     """Add `/v1/infer`."""
-    router.add("POST", "/v1/infer", V1Inference(spec, pipeline, data_plane))
+    router.add("POST", "/v1/infer", V1Inference(spec, pipeline, data_plane, log))

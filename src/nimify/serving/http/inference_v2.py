@@ -256,7 +256,10 @@ def _wanted_outputs(rows: Any, binary_default: bool) -> list[WantedOutput]:
 def _wanted_output(row: Any, binary_default: bool) -> WantedOutput:
     if type(row) is not dict or type(row.get("name")) is not str:
         raise invalid("Each entry of 'outputs' must be an object with a 'name'.")
-    parameters = checked_parameters(row.get("parameters"), f"the parameters of {quoted(row['name'])}")
+    given = row.get("parameters")
+    if given is None:
+        return WantedOutput(row["name"], 0, binary_default)
+    parameters = checked_parameters(given, f"the parameters of {quoted(row['name'])}")
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= 2**31 - 1:
         raise invalid(f"'classification' of {quoted(row['name'])} must be a whole number, 0 or more.")

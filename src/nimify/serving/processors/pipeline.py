@@ -45,14 +45,16 @@ def map_signature(signature: Signature, before: Sequence[Processor], after: Sequ
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A processor and what it must give."""
+    """A processor, what it must give, and what its errors are named after."""
 
     processor: Processor
     gives: Specs
+    name: str
+    file: Path | None
 
     def __call__(self, tensors: Tensors) -> Tensors:
-        name = _name(self.processor)
-        with user_code(name, source_file(self.processor)):
+        name = self.name
+        with user_code(name, self.file):
             result: object = self.processor(tensors)
         if not isinstance(result, dict):
             raise PluginError(f"{name} must return a dict of tensors, not {type(result).__name__}.")
@@ -76,8 +78,8 @@ class ProcessorPipeline:
         outward = _trace(after, signature.outputs, "after")
         self.api = Signature(inputs=inward[-1], outputs=outward[-1])
         # The last step before the engine gives what the engine takes; each earlier one what the next one takes.
-        self._before = [_Stage(step, gives) for step, gives in zip(before, inward[-2::-1], strict=True)]
-        self._after = [_Stage(step, gives) for step, gives in zip(after, outward[1:], strict=True)]
+        self._before = [_stage(step, gives) for step, gives in zip(before, inward[-2::-1], strict=True)]
+        self._after = [_stage(step, gives) for step, gives in zip(after, outward[1:], strict=True)]
 
     @classmethod
     def load(cls, pipeline: Pipeline, signature: Signature, root: Path) -> Self:
@@ -87,6 +89,12 @@ class ProcessorPipeline:
     def __bool__(self) -> bool:
         """Whether there is any step; without one, requests need not come by here."""
         return bool(self._before or self._after)
+
+    @property
+    def runs_foreign_code(self) -> bool:
+        """Whether any step is not nimify's own, and may take as long as it likes."""
+        steps = [stage.processor for stage in (*self._before, *self._after)]
+        return not all(type(step).__module__.startswith("nimify.") for step in steps)
 
     def before(self, tensors: Tensors) -> Tensors:
         """From what the client sent to what the engine takes.
@@ -138,6 +146,10 @@ def _check_tensor(name: str, spec: TensorSpec, array: object) -> None:
         raise PluginError(
             f"{name} promised '{spec.name}' as {spec.datatype.storage} with {len(spec.shape)} axes and gave {given}."
         )
+
+
+def _stage(processor: Processor, gives: Specs) -> _Stage:
+    return _Stage(processor, gives, _name(processor), source_file(processor))
 
 
 def _name(processor: Processor) -> str:
