@@ -59,5 +59,20 @@ lock: | $(filter .tools/%,$(UV)) ## resolve the hashed requirement files again
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 	  --group generate --output-file requirements/generate.txt pyproject.toml
 
+protos: .tools/generate/.ready ## generate the protobuf modules from protos/ again
+	.tools/generate/bin/python -m grpc_tools.protoc -I protos --python_out=src/nimify/artifacts/protos \
+	  --pyi_out=src/nimify/artifacts/protos model_config.proto
+
+digits: .tools/generate/.ready ## train the digits model again
+	.tools/generate/bin/python examples/digits/train.py
+
+bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency against a raw loop and FastAPI, as ratios
+	$(BIN)/python benchmarks/serve.py
+
+.tools/%/.ready: requirements/%.txt | $(filter .tools/%,$(UV))
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .tools/$*
+	$(UV) pip sync --quiet --python .tools/$*/bin/python --require-hashes requirements/$*.txt
+	@touch $@
+
 clean: ## remove what the tasks made
 	rm -rf $(VENV) .tools .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

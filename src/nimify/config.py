@@ -7,7 +7,9 @@ Whatever is `None` here is decided in planning.
 from __future__ import annotations
 
 import difflib
+import json
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -22,10 +24,19 @@ NAME_PATTERN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 MAX_NAME_LENGTH: Final = 53
 """Helm's limit for a release name."""
 _MAX_CONFIG_BYTES: Final = 1 << 20
+_PLAIN_MESSAGES: Final = {
+    "model_type": "must be a mapping of settings",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "missing": "is missing",
+    "invalid_key": "is not the name of a setting; names are text",
+}
+"""In the words of YAML, where pydantic speaks of Python's types."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    # Strict, because YAML turns `yes` into a boolean, which must not become the number 1.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class LicenseConfig(_Section):
@@ -55,6 +66,15 @@ class StepConfig(_Section):
     """Name of a processor, or `file.py:name` for your own."""
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("options")
+    @classmethod
+    def _plain_data(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)  # plan.json will hold them
+        except (TypeError, ValueError):
+            raise ValueError("must hold text, finite numbers, booleans, lists and mappings only") from None
+        return options
+
 
 class PipelineConfig(_Section):
     """Processors around the engine."""
@@ -67,7 +87,7 @@ class PipelineConfig(_Section):
     @field_validator("before", "after", mode="before")
     @classmethod
     def _short_forms(cls, steps: Any) -> Any:
-        return [_step(step) for step in steps] if isinstance(steps, list | tuple) else steps
+        return tuple(_step(step) for step in steps) if isinstance(steps, list | tuple) else steps
 
 
 class LimitsConfig(_Section):
@@ -157,7 +177,7 @@ class ModelConfig(_Section):
         data = self.model_dump(mode="json", exclude_defaults=True)
         for steps in data.get("pipeline", {}).values():
             steps[:] = [{step["use"]: step["options"]} if step.get("options") else step["use"] for step in steps]
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True) if data else ""
+        return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True) if data else ""
 
 
 def read_yaml(path: Path) -> Any:
@@ -177,7 +197,8 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "it is not valid YAML"
+        parts = (getattr(error, "context", None), getattr(error, "problem", None))
+        problem = ", ".join(part for part in parts if part) or "is not valid YAML"
         line = f" (line {where.line + 1})" if where is not None else ""
         raise ConfigError(f"{problem}{line}.", field=str(path)) from None
 
@@ -192,12 +213,26 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", mark)
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused by PyYAML itself
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+class _StrictDumper(yaml.SafeDumper):
+    """Writes what `_StrictLoader` reads: text that looks like a number to it is quoted."""
+
+
+for _yaml_type in (_StrictLoader, _StrictDumper):
+    # YAML 1.1, as PyYAML has it, takes `1e-3` for text; everybody else takes it for a number.
+    _yaml_type.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def _step(step: Any) -> Any:
@@ -205,7 +240,7 @@ def _step(step: Any) -> Any:
         return {"use": step}
     if isinstance(step, dict) and len(step) == 1 and "use" not in step:
         ((use, options),) = step.items()
-        return {"use": use, "options": options or {}}
+        return {"use": use, "options": {} if options is None else options}
     return step
 
 
@@ -230,7 +265,10 @@ def _config_error(error: pydantic.ValidationError, model: type[BaseModel], sourc
         close = difflib.get_close_matches(path[-1], known, n=1)
         remedy = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
         return ConfigError("there is no such setting.", field=where, remedy=remedy)
-    return ConfigError(first["msg"].removeprefix("Value error, ") + ".", field=where)
+    message = _PLAIN_MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
+    is_scalar = isinstance(first["input"], bool | int | float)
+    remedy = "Put the value in quotes." if first["type"] == "string_type" and is_scalar else ""
+    return ConfigError(f"{message}.", field=where, remedy=remedy)
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -13,7 +13,7 @@
 
 Classes take facts and build the sentence: what happened, to what, and what to do next. Nothing here knows HTTP,
 gRPC or Click; each transport keeps one table of its own, and the command line turns `exit_code` into its status.
-The exit codes are documented for users in docs/guide/exit-codes.md.
+Statuses that no error carries (a failed check, a bug of ours, a signal) stand in docs/guide/exit-codes.md with these.
 """
 
 from __future__ import annotations

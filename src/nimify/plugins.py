@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -93,6 +94,11 @@ def find(group: str, name: str) -> Plugin:
 
 def _allowed(distribution: str) -> bool:
     chosen = os.environ.get("NIMIFY_PLUGINS")
-    if chosen is None or distribution == _OWN_DISTRIBUTION:
+    if chosen is None or _normalized(distribution) == _OWN_DISTRIBUTION:
         return True
-    return distribution in {name.strip() for name in chosen.split(",")}
+    return _normalized(distribution) in {_normalized(name.strip()) for name in chosen.split(",")}
+
+
+def _normalized(distribution: str) -> str:
+    """The name as package indexes compare it: `My.Plugin` and `my_plugin` are one (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()

@@ -147,11 +147,13 @@ def _specs(rows: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
 
 def bf16_to_fp32(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """BF16 elements carried as `uint16` bits, widened to float32 without loss (any shape)."""
-    return (bits.astype("<u4") << 16).view("<f4")
+    wide = bits.astype("<u4").reshape(-1) << 16
+    return wide.view("<f4").reshape(bits.shape)
 
 
 def fp32_to_bf16(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """float32 elements rounded to the nearest BF16, ties to even, as `uint16` bits (any shape); NaN stays NaN."""
-    bits = np.asarray(values, dtype="<f4", order="C").view("<u4")
+    flat = np.asarray(values, dtype="<f4").reshape(-1)  # numpy treats scalars differently from arrays of one element
+    bits = flat.view("<u4")
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
+    return np.where(np.isnan(flat), np.uint16(0x7FC0), rounded).reshape(values.shape)

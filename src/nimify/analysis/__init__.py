@@ -1,1 +1,1 @@
-"""TODO."""
+"""Understands a model: what its file says, and what a guarded trial run shows."""

@@ -41,5 +41,8 @@ class CopiedFile:
 
 
 def json_artifact(path: str, data: Any) -> Artifact:
-    """Data as an indented, stable JSON file (keys in the order given, ends with a newline)."""
-    return Artifact(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+    """Data as an indented, stable JSON file (keys in the order given, ends with a newline).
+
+    A lone surrogate, which stands for a byte of a file name that is no text, is written as a JSON escape.
+    """
+    return Artifact(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))

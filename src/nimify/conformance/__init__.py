@@ -1,1 +1,1 @@
-"""TODO."""
+"""Does a bundle, or a live service, do what it says? One check per file; results, never exceptions."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from nimify.findings import Finding
 from nimify.tensors import Signature
@@ -142,12 +142,17 @@ class ModelFormat(Protocol):
 
 def sha256_of(path: Path, *, progress: ProgressCallback | None = None) -> str:
     """Hex SHA-256 of a file, streamed."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-            if progress is not None:
-                progress(len(chunk))
+        return sha256_of_stream(stream, progress=progress)
+
+
+def sha256_of_stream(stream: BinaryIO, *, progress: ProgressCallback | None = None) -> str:
+    """Hex SHA-256 of what is left of an open file."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+        if progress is not None:
+            progress(len(chunk))
     return digest.hexdigest()
 
 

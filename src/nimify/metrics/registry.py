@@ -106,7 +106,7 @@ class Registry:
         return tuple(self._series)
 
     def counter(self, metric: Metric, *label_values: str) -> Counter:
-        """Register a counter, or find the one that is there."""
+        """Register a counter; in the slot of a dead worker it goes on from that worker's value."""
         return Counter(self._cells, self._register(metric, label_values, 1))
 
     def gauge(self, metric: Metric, *label_values: str) -> Gauge:

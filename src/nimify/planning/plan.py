@@ -26,9 +26,10 @@ class Decision:
     """One decision.
 
     Attributes:
-        key: The setting in nimify.yaml that overrides it, e.g. `max_batch_size`.
+        key: What was decided, named as the setting in nimify.yaml that overrides it where there is one, e.g.
+            `batching.max_batch_size`.
         value: What was decided; plain data.
-        reason: One sentence, e.g. `every input and output has a free first axis`.
+        reason: Whole sentences, e.g. `Made from the model's file name, 'digits.onnx'.`
         basis: What it rests on.
     """
 
@@ -57,6 +58,14 @@ class ServicePlan:
     service: ServiceSpec
     decisions: tuple[Decision, ...]
     findings: tuple[Finding, ...] = ()
+
+    def value(self, key: str) -> Any:
+        """What was decided under a key.
+
+        Raises:
+            KeyError: Nothing was decided under it.
+        """
+        return {decision.key: decision.value for decision in self.decisions}[key]
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data: the content of plan.json."""

@@ -91,6 +91,10 @@ class Runner(Protocol):
         """Call `execute(run)` somewhere, then `done(run)` on the event loop."""
         ...
 
+    def stop(self) -> None:
+        """Free what the runner holds, after what it is running; nothing is started afterwards."""
+        ...
+
 
 class Batcher:
     """The queue before one engine.
@@ -117,6 +121,7 @@ class Batcher:
         log: Log,
     ) -> None:
         self._engine = engine
+        self._input_names = tuple(spec.name for spec in engine.signature.inputs)
         self._output_names = output_names
         self._max_rows = max(max_batch_size, 1)
         self._merges = max_batch_size > 1
@@ -145,7 +150,8 @@ class Batcher:
             raise RequestFault(Kind.UNAVAILABLE, "The queue is full; try again later.", retry_after_s=1)
         job.queued_ns = time.perf_counter_ns()
         if self._merges:
-            job.key = tuple([array.shape[1:] for array in job.inputs.values()])
+            # In the model's order: clients list their inputs in any.
+            job.key = tuple([job.inputs[name].shape[1:] for name in self._input_names])
         self._queue.append(job)
         self._metrics.pending.set(len(self._queue))
         if not self._busy:
@@ -166,11 +172,13 @@ class Batcher:
 
     def _next(self) -> None:
         self._wakeup = None
+        self._busy = True  # from here on, for `_take` may answer a request, and its client may send another at once
         jobs = self._take()
         self._metrics.pending.set(len(self._queue))
         if jobs:
-            self._busy = True
             self._runner.start(Run(jobs, self._wanted(jobs)), self._execute, self._finished)
+        else:
+            self._busy = False
 
     def _take(self) -> list[Job]:
         """The first waiting request and those behind it that can run with it."""
@@ -218,6 +226,8 @@ class Batcher:
                 return
             except (EngineRefused, _NotRowWise):
                 pass  # At least one of them is bad: find out which, so that the others are answered.
+            except Exception as error:  # noqa: BLE001 - the same, and the queue must go on whatever happens
+                self._log.exception("engine failed on a merged batch", error)
         run.answers = [self._run_alone(run, job) for job in run.jobs]
 
     def _run_merged(self, run: Run) -> list[Answer]:
@@ -262,12 +272,13 @@ class Batcher:
     def _finished(self, run: Run) -> None:
         """Hand out the answers; on the event loop."""
         self._busy = False
+        if self._queue:
+            # By way of the event loop: what has arrived meanwhile joins, and a long queue does not recurse. Before the
+            # answers, because a client that sends again at once must not start a new delay for those that wait.
+            self._wakeup = self._loop.call_soon(self._next)
         self._count(run)
         for job, answer in zip(run.jobs, run.answers, strict=True):
             job.finish(answer)
-        if self._queue and self._wakeup is None:
-            # By way of the event loop: what has arrived meanwhile joins, and a long queue does not recurse.
-            self._wakeup = self._loop.call_soon(self._next)
 
     def _count(self, run: Run) -> None:
         metrics = self._metrics

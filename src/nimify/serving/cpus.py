@@ -19,7 +19,7 @@ def _quota(root: Path) -> float | None:
     try:
         limit, period = (root / "cpu.max").read_text(encoding="ascii").split()
         return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         pass
     try:
         limit = (root / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii")

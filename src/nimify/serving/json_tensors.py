@@ -83,7 +83,7 @@ def array_from_list(data: Any, datatype: Datatype, shape: tuple[int, ...], name:
             raise invalid(f"The data of {quoted(name)} is nested as {list(nested)}, but its shape is {list(shape)}.")
     if len(flat) != prod(shape):
         raise invalid(f"{quoted(name)} has {len(flat)} elements, but its shape {list(shape)} holds {prod(shape)}.")
-    return _shaped(_elements(flat, datatype, name), shape, name)
+    return shaped(_elements(flat, datatype, name), shape, name)
 
 
 def array_from_nested(data: Any, datatype: Datatype, rank: int, name: str) -> Array:
@@ -93,7 +93,7 @@ def array_from_nested(data: Any, datatype: Datatype, rank: int, name: str) -> Ar
         RequestFault: The nesting is not regular or not of that rank, or the elements do not fit the datatype.
     """
     shape, flat = _flattened(data, rank, name)
-    return _shaped(_elements(flat, datatype, name), shape, name)
+    return shaped(_elements(flat, datatype, name), shape, name)
 
 
 def _flattened(data: Any, rank: int, name: str) -> tuple[tuple[int, ...], list[Any]]:
@@ -126,18 +126,18 @@ def _elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
 
 
 def _float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+    is_bf16 = datatype.name == "BF16"
     try:
         with np.errstate(over="ignore"):
-            if datatype.name == "BF16":
-                values: Array = np.array(flat, dtype="<f4")
-            else:
-                values = np.array(flat, dtype=datatype.storage)
+            values: Array = np.array(flat, dtype="<f4" if is_bf16 else datatype.storage)
+        elements = fp32_to_bf16(values) if is_bf16 else values
+        # JSON cannot spell an infinity, so one can only come from a number that does not fit.
+        fits = bool(np.isfinite(bf16_to_fp32(elements) if is_bf16 else elements).all())
     except OverflowError:
-        values = np.array([np.inf])
-    # JSON cannot spell an infinity, so one can only come from a number that does not fit.
-    if not np.isfinite(values).all():
+        fits = False
+    if not fits:
         raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.")
-    return fp32_to_bf16(values) if datatype.name == "BF16" else values
+    return elements
 
 
 def _bytes_array(items: Sequence[bytes]) -> Array:
@@ -146,7 +146,12 @@ def _bytes_array(items: Sequence[bytes]) -> Array:
     return array
 
 
-def _shaped(array: Array, shape: tuple[int, ...], name: str) -> Array:
+def shaped(array: Array, shape: tuple[int, ...], name: str) -> Array:
+    """An array in a shape that holds as many elements.
+
+    Raises:
+        RequestFault: numpy cannot have the shape: `[0, 2147483647, 2147483647, 2147483647]` is empty, and yet too big.
+    """
     try:
         return array.reshape(shape)
     except ValueError:
@@ -154,7 +159,7 @@ def _shaped(array: Array, shape: tuple[int, ...], name: str) -> Array:
 
 
 def json_ready(array: Array, datatype: Datatype) -> Any:
-    """An array as something that orjson can write: an array of numbers, or nested lists of strings.
+    """An array as something that orjson can write: an array of numbers (a scalar for rank 0), or lists of strings.
 
     Not-a-number and infinities have no JSON form; orjson writes `null` for them. BYTES that are not UTF-8 are written
     with replacement characters: who needs them whole asks for the binary form.
@@ -165,4 +170,4 @@ def json_ready(array: Array, datatype: Datatype) -> Any:
         return texts.reshape(array.shape).tolist()
     if datatype.name == "BF16":
         array = bf16_to_fp32(array)
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array) if array.ndim else array[()]

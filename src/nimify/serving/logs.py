@@ -80,16 +80,23 @@ def _json_line(now: datetime.datetime, level: str, event: str, fields: dict[str,
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | bool | None) else shortened(str(value), _MAX_VALUE)
+    # orjson refuses integers of more than 64 bits and text that is not Unicode, such as a file's undecodable name.
+    if isinstance(value, float | None) or (isinstance(value, int) and value.bit_length() < 64):
+        return value
+    return shortened(str(value).encode("utf-8", "backslashreplace").decode(), _MAX_VALUE)
 
 
 def _text_line(now: datetime.datetime, level: str, event: str, fields: dict[str, Any]) -> str:
     trace = fields.pop("traceback", None)
     details = "".join(f" {key}={_word(value)}" for key, value in fields.items())
     line = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z {level.upper():<7} {event}{details}"
-    return f"{line}\n{trace.rstrip()}" if trace else line
+    # Indented, because an error's text may hold lines that look like ours.
+    return "\n".join([line, *(f"    {one_line(row)}" for row in trace.splitlines())]) if trace else line
 
 
 def _word(value: Any) -> str:
     text = shortened(one_line(str(value)), _MAX_VALUE)
-    return f'"{text}"' if " " in text or not text else text
+    if text and not {" ", '"'} & set(text):
+        return text
+    escaped = text.replace('"', '\\"')
+    return f'"{escaped}"'

@@ -13,7 +13,7 @@ import numpy as np
 from nimify import plugins
 from nimify.errors import BundleDamaged
 from nimify.metrics.service import ModelMetrics
-from nimify.serving.batching import Batcher
+from nimify.serving.batching import Batcher, Runner
 from nimify.serving.engines.engine import Array, Engine, EngineRefused
 from nimify.serving.logs import Log
 from nimify.serving.runners import InlineRunner, ThreadRunner
@@ -46,6 +46,7 @@ class ServedModel:
         self._metrics = metrics
         self._log = log
         self._engine: Engine | None = None
+        self._runner: Runner | None = None
 
     @property
     def ready(self) -> bool:
@@ -56,21 +57,22 @@ class ServedModel:
         """Verify, load and warm up, off the event loop.
 
         Raises:
-            BundleDamaged: A model file is missing or does not match its digest.
-            ModelError: The engine cannot load it, or finds another signature than the plan's.
+            BundleDamaged: A model file is missing, does not match its digest, or has another signature than the plan's.
+            ModelError: The engine cannot load it.
         """
         started_s = time.monotonic()
         loop = asyncio.get_running_loop()
         engine, full_batch_s = await loop.run_in_executor(None, self._open, verify)
         inline = full_batch_s is not None and full_batch_s <= INLINE_LIMIT_S
         self._engine = engine
+        self._runner = InlineRunner() if inline else ThreadRunner()
         self.batcher = Batcher(
             engine,
             output_names=tuple(output.name for output in self.spec.signature.outputs),
             max_batch_size=self.spec.max_batch_size,
             max_queue_size=self._limits.max_queue_size,
             max_queue_delay_us=self.spec.max_queue_delay_us,
-            runner=InlineRunner() if inline else ThreadRunner(),
+            runner=self._runner,
             metrics=self._metrics,
             log=self._log,
         )
@@ -138,7 +140,9 @@ class ServedModel:
         return all(all(isinstance(dim, int) for dim in spec.shape[free_axis:]) for spec in self.spec.signature.inputs)
 
     def close(self) -> None:
-        """Free the engine."""
+        """Free the engine, and the thread that it ran on."""
+        if self._runner is not None:
+            self._runner.stop()
         if self._engine is not None:
             self._engine.close()
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import invalid
-from nimify.serving.json_tensors import quoted
+from nimify.serving.json_tensors import quoted, shaped
 from nimify.tensors import Datatype
 
 
@@ -25,7 +25,7 @@ def array_from_bytes(raw: bytes | memoryview, datatype: Datatype, shape: tuple[i
     """
     count = prod(shape)
     if datatype.itemsize == 0:
-        return _bytes_elements(raw, count, name).reshape(shape)
+        return shaped(_bytes_elements(raw, count, name), shape, name)
     if len(raw) != count * datatype.itemsize:
         raise invalid(
             f"{quoted(name)} has {len(raw)} bytes, but {datatype.name} in the shape {list(shape)} "
@@ -35,10 +35,10 @@ def array_from_bytes(raw: bytes | memoryview, datatype: Datatype, shape: tuple[i
         bits = np.frombuffer(raw, dtype="<u1")
         if bits.size and bits.max() > 1:
             raise invalid(f"{quoted(name)} is BOOL, but has a byte that is neither 0 nor 1.")
-        return bits.view(datatype.storage).reshape(shape)
+        return shaped(bits.view(datatype.storage), shape, name)
     array = np.frombuffer(raw, dtype=datatype.storage)
     # A tensor may start at any byte behind the JSON part, but engines read whole words.
-    return (array if array.flags.aligned else array.copy()).reshape(shape)
+    return shaped(array if array.flags.aligned else array.copy(), shape, name)
 
 
 def bytes_from_array(array: Array, datatype: Datatype) -> bytes:

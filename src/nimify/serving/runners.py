@@ -24,6 +24,9 @@ class InlineRunner:
         execute(run)
         done(run)
 
+    def stop(self) -> None:
+        """See `Runner.stop`; there is nothing to free."""
+
 
 class ThreadRunner:
     """Runs on one thread of its own."""
@@ -39,7 +42,7 @@ class ThreadRunner:
         self._tasks.put((run, execute, done))
 
     def stop(self) -> None:
-        """End the thread after what it is running."""
+        """See `Runner.stop`; ends the thread."""
         self._tasks.put(None)
 
     def _work(self) -> None:

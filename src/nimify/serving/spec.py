@@ -136,7 +136,7 @@ class ServiceSpec:
         """The inverse of `to_dict`.
 
         Raises:
-            KeyError, TypeError: A key is missing, unknown or of the wrong kind.
+            KeyError, TypeError: A key is missing or unknown, or holds something of the wrong structure.
         """
         return cls(
             **{
@@ -168,7 +168,7 @@ class ServiceSpec:
                 f"'{bundle}' is not a bundle: {PLAN_FILE} cannot be read ({error.strerror}).",
                 remedy="Make one with: nimify create MODEL",
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleDamaged(
                 f"'{path}' does not describe a service.",
                 remedy="Write it again with: nimify create MODEL --force",

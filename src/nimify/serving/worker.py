@@ -11,7 +11,6 @@ from typing import Final
 
 import uvloop
 
-from nimify import __version__
 from nimify.errors import BundleDamaged
 from nimify.metrics.registry import Registry
 from nimify.metrics.service import ServiceMetrics
@@ -30,6 +29,7 @@ from nimify.serving.model import ServedModel
 from nimify.serving.processors.pipeline import ProcessorPipeline
 from nimify.serving.settings import ServiceSettings
 from nimify.serving.spec import OPENAPI_FILE, ServiceSpec
+from nimify.version import __version__
 
 EXIT_UNFINISHED: Final = 8
 """The service stopped, but some requests had not finished when their grace was over."""

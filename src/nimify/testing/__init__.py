@@ -1,1 +1,1 @@
-"""TODO."""
+"""For tests, ours and those of plugin authors: tiny real models and a builder for more of them."""

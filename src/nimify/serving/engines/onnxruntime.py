@@ -78,8 +78,6 @@ class OnnxRuntimeEngine:
             if self._strings_in:
                 inputs = {**inputs, **{name: _as_text(inputs[name]) for name in self._strings_in}}
             results: list[Array] = self._run(outputs, inputs, None)
-        except EngineRefused:
-            raise
         except Exception as error:
             raise EngineRefused(one_line(str(error))) from error
         return [_as_bytes(result) for result in results] if self._has_strings_out else results

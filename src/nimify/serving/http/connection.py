@@ -40,7 +40,7 @@ LINGER_S: Final = 2.0
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SINGLE_HEADERS: Final = frozenset(
-    {b"host", b"content-length", b"inference-header-content-length", b"content-encoding"}
+    {b"host", b"content-length", b"transfer-encoding", b"inference-header-content-length", b"content-encoding"}
 )
 """Headers whose repetition would make two readers see two different requests."""
 
@@ -127,10 +127,8 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             # The request itself is answered as if it had not asked; what follows is no HTTP that we speak.
             self._keep_alive = False
-            if self._active is None:
+            if not self._end_after_last():
                 self._close()
-            else:
-                self._active.keep_alive = False
             return
         except httptools.HttpParserError:
             self._refuse(self._fault or invalid("The request is not valid HTTP/1.1."))
@@ -150,9 +148,14 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that has sent all it wants to may still wait for its answer."""
-        if self._active is None:
+        return self._end_after_last()
+
+    def _end_after_last(self) -> bool:
+        """Close behind the answer to the last request that arrived; false when every one is answered."""
+        last = self._pipelined[-1] if self._pipelined else self._active
+        if last is None:
             return False
-        self._active.keep_alive = False
+        last.keep_alive = False
         return True
 
     def pause_writing(self) -> None:
@@ -203,6 +206,9 @@ class HttpConnection(asyncio.Protocol):
                 self._fail(invalid("A Host header is required."))
         elif version != "1.0":
             self._fail(invalid("Only HTTP/1.1 and HTTP/1.0 are spoken here."))
+        encoding = headers.get(b"transfer-encoding")
+        if encoding is not None and (encoding.lower() != b"chunked" or version == "1.0"):
+            self._fail(invalid("The only transfer encoding that is understood is 'chunked' in HTTP/1.1."))
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._limits.max_body_bytes:
             self._fail(self._too_large())
@@ -349,6 +355,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._closing = True
+        # Closing waits until the last answer is taken: not for ever.
+        self.deadline_s = self._server.now_s() + self._limits.body_timeout_s
         self._transport.close()
 
     # --- the server's calls -------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nimify import __version__
 from nimify.serving.batching import Answer
 from nimify.serving.classification import classified
 from nimify.serving.dataplane import DataPlane, InferenceRequest
@@ -32,6 +31,7 @@ from nimify.serving.open_inference import (
 from nimify.serving.raw_tensors import array_from_bytes
 from nimify.serving.spec import ServiceSpec
 from nimify.tensors import DATATYPES, Datatype, TensorSpec
+from nimify.version import __version__
 
 _EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
 _HEADER_KEY: Final = HEADER_LENGTH.lower().encode()

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import orjson
 
-from nimify import __version__
 from nimify.metrics.exposition import CONTENT_TYPE
 from nimify.metrics.service import ServiceMetrics
 from nimify.serving.faults import Kind, RequestFault
@@ -21,6 +20,7 @@ from nimify.serving.http.messages import Reply, Request, Response, json_response
 from nimify.serving.http.router import Handler, Router
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.spec import ServiceSpec
+from nimify.version import __version__
 
 API_VERSION: Final = "1.0.0"
 """Version of the management API, as `/v1/version` reports it."""

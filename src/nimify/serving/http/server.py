@@ -10,7 +10,6 @@ import time
 from email.utils import formatdate
 from typing import Final
 
-from nimify import __version__
 from nimify.metrics.service import HttpMetrics
 from nimify.serving.dataplane import DataPlane
 from nimify.serving.faults import Kind, RequestFault
@@ -19,6 +18,7 @@ from nimify.serving.http.messages import Reply, Request, Response, fault_respons
 from nimify.serving.http.router import Router
 from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
+from nimify.version import __version__
 
 SWEEP_S: Final = 0.25
 """How often deadlines are looked at; also how late one may be acted on."""

@@ -60,7 +60,8 @@ class _Stage:
             raise PluginError(f"{name} must return a dict of tensors, not {type(result).__name__}.")
         if result.keys() != {spec.name for spec in self.gives}:
             promised = ", ".join(spec.name for spec in self.gives)
-            raise PluginError(f"{name} promised the tensors {promised} and gave {', '.join(map(str, result))}.")
+            given = ", ".join(map(str, result)) or "none"
+            raise PluginError(f"{name} promised the tensors {promised} and gave {given}.")
         for spec in self.gives:
             _check_tensor(name, spec, result[spec.name])
         return result

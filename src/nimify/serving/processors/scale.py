@@ -6,6 +6,7 @@ Before the engine it turns what clients have (raw pixels, UINT8) into what the m
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from dataclasses import replace as with_changes
@@ -72,9 +73,14 @@ class Scale:
 
 
 def _number(value: Any, option: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # YAML 1.1 takes 1e-3, without a dot, for text; nobody who writes that means text.
+    number = math.nan
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
         raise ConfigError(f"must be a finite number, not {value!r}.", field=f"scale.{option}")
-    return float(value)
+    return number
 
 
 def _numeric_datatype(name: Any) -> Datatype:

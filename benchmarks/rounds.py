@@ -1,0 +1,163 @@
+"""The order of measurements for one model.
+
+In a round every server is started afresh. Then, for each number of connections, the ceiling is measured and the
+servers are loaded one after the other: what is compared ran within seconds of each other, and what changes on the
+machine from minute to minute meets all alike. The servers that are not loaded idle meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from benchmarks.contestants import Contestant, Question, RunningServer, make_bundle, running
+from benchmarks.exchange import Protocol, Request, infer_request, send
+from benchmarks.failure import RunFailed, blaming
+from benchmarks.load import LoadResult, measure, warm_up
+from benchmarks.machine import CpuMeter
+from benchmarks.models import BenchModel
+from benchmarks.raw_loop import open_session
+from benchmarks.records import Ceiling, Load, Recorder, Start
+
+_QUESTIONS: Final = 8
+"""Different requests whose answers are checked before anything is timed."""
+_MANY_CONNECTIONS: Final = 32
+_LONG_S: Final = 8
+_CEILING_S: Final = 1.0
+
+Questions = Mapping[Protocol, Sequence[Question]]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: How often everything is done.
+        seconds: How long each load lasts.
+        connections: Numbers of connections.
+        patient: Whether costly models get more time at many connections, where answers are few.
+    """
+
+    rounds: int
+    seconds: int
+    connections: tuple[int, ...]
+    patient: bool = True
+
+    def seconds_for(self, model: BenchModel, connections: int) -> int:
+        """How long one load of this model lasts."""
+        long = self.patient and model.heavy and connections >= _MANY_CONNECTIONS
+        return max(self.seconds, _LONG_S) if long else self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Measures one model."""
+
+    model: BenchModel
+    contestants: Sequence[Contestant]
+    effort: Effort
+    wrk: str
+    recorder: Recorder
+
+    def run(self) -> None:
+        """Make the bundle and do every round.
+
+        Raises:
+            RunFailed: A server did not start, answered wrongly, or could not be measured.
+        """
+        self._say("making the bundle")
+        make_bundle(self.model)
+        questions = _questions(self.model)
+        for number in range(1, self.effort.rounds + 1):
+            with self._servers(number, questions) as servers:
+                for connections in self.effort.connections:
+                    self._step(number, connections, servers, questions)
+
+    @contextlib.contextmanager
+    def _servers(self, number: int, questions: Questions) -> Iterator[list[RunningServer]]:
+        """All servers, started one after the other, and right in their answers."""
+        with contextlib.ExitStack() as stack:
+            servers = []
+            for contestant in self.contestants:
+                first = questions[contestant.protocols[0]][0]
+                server = stack.enter_context(running(contestant, self.model, first))
+                servers.append(server)
+                self._say(f"round {number}: {contestant.name} started in {server.cold_start_s:.2f} s")
+                self.recorder.add(
+                    Start(
+                        self.model.name,
+                        number,
+                        contestant.name,
+                        server.cold_start_s,
+                        server.idle_bytes,
+                        server.noisy_start,
+                    )
+                )
+                with blaming(contestant.name):
+                    for protocol in contestant.protocols:
+                        _check(server, questions[protocol])
+            yield servers
+
+    def _step(self, number: int, connections: int, servers: Sequence[RunningServer], questions: Questions) -> None:
+        """The ceiling, then every server in each of its protocols."""
+        self.recorder.add(self._ceiling(number, connections))
+        for server in servers:
+            name = server.contestant.name
+            for protocol in server.contestant.protocols:
+                with blaming(name):
+                    result = self._load(server, questions[protocol][0].request, connections)
+                self.recorder.add(Load(self.model.name, number, connections, name, protocol, result))
+                self._say(f"round {number}, {connections} connections: {name} {protocol}: {_in_words(result)}")
+
+    def _load(self, server: RunningServer, request: Request, connections: int) -> LoadResult:
+        warm_up(server.port, request)
+        seconds = self.effort.seconds_for(self.model, connections)
+        return measure(self.wrk, server.port, server.pid, request, connections=connections, seconds=seconds)
+
+    def _ceiling(self, number: int, connections: int) -> Ceiling:
+        command = [sys.executable, "-m", "benchmarks.raw_loop", self.model.name, f"--seconds={_CEILING_S}"]
+        meter = CpuMeter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        usage = meter.read()
+        if done.returncode != 0:
+            raise RunFailed(f"the raw loop ended with status {done.returncode}: {done.stderr[-300:]}")
+        figures = json.loads(done.stdout)
+        return Ceiling(self.model.name, number, connections, **figures, noisy=usage.noisy)
+
+    def _say(self, text: str) -> None:
+        """Progress goes to standard error; the tables alone go to standard output."""
+        print(f"{self.model.name}: {text}", file=sys.stderr, flush=True)
+
+
+def _questions(model: BenchModel) -> Questions:
+    """Requests of one row in every protocol, with the answers of a session that no server shares."""
+    random = np.random.default_rng(0)
+    session: Any = open_session(model)
+    drawn = [model.draw(1, random) for _ in range(_QUESTIONS)]
+    answers = [session.run(None, inputs)[0] for inputs in drawn]
+    return {
+        protocol: [
+            Question(infer_request(model.name, protocol, inputs), answer)
+            for inputs, answer in zip(drawn, answers, strict=True)
+        ]
+        for protocol in Protocol
+    }
+
+
+def _check(server: RunningServer, questions: Sequence[Question]) -> None:
+    """Ask everything once; a server that answers wrongly is not measured."""
+    for question in questions:
+        question.check(send(server.port, question.request))
+
+
+def _in_words(result: LoadResult) -> str:
+    noise = f", noisy: {result.other_cores:.1f} cores of other work" if result.noisy else ""
+    errors = f", {result.errors} ERRORS" if result.errors else ""
+    return f"{result.requests_per_s:,.0f}/s, p50 {result.p50_ms:.2f} ms, p99 {result.p99_ms:.2f} ms{errors}{noise}"

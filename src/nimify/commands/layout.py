@@ -1,0 +1,98 @@
+"""Tables, paragraphs and sizes for people, in as many columns as the terminal has."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from nimify.findings import Finding, Severity
+
+_GAP: Final = "  "
+_NARROWEST_COLUMN: Final = 6
+_SEVERITY_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+
+
+def heading(text: str) -> str:
+    """The title of a part of the screen."""
+    return click.style(text, bold=True)
+
+
+def table(rows: Sequence[Sequence[str]], width: int, *, indent: str = "  ") -> list[str]:
+    """Lines of a table whose first columns keep their width and whose last one is wrapped.
+
+    Where that leaves too little for the last column, as on a terminal of 20 columns, each cell gets its own line.
+    """
+    if not rows:
+        return []
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    left = sum(widths) + len(_GAP) * len(widths) + len(indent)
+    longest = max(len(row[-1]) for row in rows)
+    if width - left < min(longest, max(_NARROWEST_COLUMN, width // 3)):
+        return [line for row in rows for line in _stacked(row, width, indent)]
+    return [line for row in rows for line in _row(row, widths, width, indent)]
+
+
+def _row(row: Sequence[str], widths: Sequence[int], width: int, indent: str) -> list[str]:
+    head = indent + "".join(f"{cell:<{size}}{_GAP}" for cell, size in zip(row, widths, strict=False))
+    return _wrapped(row[-1], width, head, " " * len(head))
+
+
+def _stacked(row: Sequence[str], width: int, indent: str) -> list[str]:
+    first, *others = (cell for cell in row if cell)
+    return [
+        *_wrapped(first, width, indent, indent),
+        *(line for cell in others for line in _wrapped(cell, width, indent * 2, indent * 2)),
+    ]
+
+
+def paragraph(text: str, width: int, indent: str = "  ") -> list[str]:
+    """Text wrapped to the width, every line indented."""
+    return _wrapped(text, width, indent, indent)
+
+
+def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
+    lines = textwrap.wrap(
+        text, max(width, len(first) + 4), initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+    return [line.rstrip() for line in lines] or [first.rstrip()]
+
+
+def findings_block(findings: Sequence[Finding], width: int) -> list[str]:
+    """Findings, the gravest first, each with its remedy below it."""
+    order = [Severity.ERROR, Severity.WARNING, Severity.INFO]
+    lines: list[str] = []
+    for finding in sorted(findings, key=lambda finding: order.index(finding.severity)):
+        message, *rest = paragraph(f"{finding.severity}: {finding.message}", width)
+        label = click.style(str(finding.severity), fg=_SEVERITY_COLOURS[finding.severity])
+        lines += [message.replace(str(finding.severity), label, 1), *rest]
+        if finding.remedy:
+            lines += paragraph(finding.remedy, width, "    ")
+    return lines
+
+
+def human_bytes(count: int) -> str:
+    """Bytes as people read them: `912 B`, `1.2 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_count(count: int) -> str:
+    """A number as people read it: `912`, `1.2 thousand`, `3.4 million`."""
+    for factor, word in ((10**9, " billion"), (10**6, " million"), (10**3, " thousand")):
+        if count >= factor:
+            return f"{count / factor:.1f}{word}"
+    return str(count)
+
+
+def human_seconds(seconds: float) -> str:
+    """A duration as people read it: `12 µs`, `0.8 ms`, `1.2 s`."""
+    if seconds < 0.0001:
+        return f"{seconds * 1e6:.0f} µs"
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,0 +1,86 @@
+"""Options that several commands share, and the kinds of values that options take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from nimify.commands.console import Console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SIZE: Final = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,3})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+_UNITS: Final = {
+    "": 1, "b": 1,
+    "k": 1 << 10, "kib": 1 << 10, "kb": 10**3,
+    "m": 1 << 20, "mib": 1 << 20, "mb": 10**6,
+    "g": 1 << 30, "gib": 1 << 30, "gb": 10**9,
+}  # fmt: skip
+_DURATION: Final = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(?P<unit>ms|s|m|min|h|)", re.IGNORECASE)
+_SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes, with a unit if one likes: `1048576`, `64MiB`, `1.5GB`.
+
+    Raises:
+        click.BadParameter: It is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or match["unit"].lower() not in _UNITS:
+        raise click.BadParameter(f"'{text}' is not a size. Write bytes, or a size such as 64MiB or 1.5GB.")
+    return int(float(match["number"]) * _UNITS[match["unit"].lower()])
+
+
+def seconds(text: str) -> float:
+    """A duration: `30`, `1.5s`, `200ms`, `2m`.
+
+    Raises:
+        click.BadParameter: It is no duration.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise click.BadParameter(f"'{text}' is not a duration. Write seconds, or a duration such as 200ms or 2m.")
+    return float(match["number"]) * _SECONDS[match["unit"].lower()]
+
+
+MODEL: Final = click.Path(path_type=Path)
+"""A path that the analysis judges itself: its errors say more than Click's."""
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: results as one JSON document, errors as well."""
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set("json"),
+        help='Print one JSON document instead of text; for an error it is {"error": {...}}.',
+    )(command)
+
+
+def quiet_option(command: Command) -> Command:
+    """`--quiet`: no talk on standard error."""
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set("quiet"),
+        help="Say nothing but the result and errors.",
+    )(command)
+
+
+def _set(attribute: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and isinstance(context.obj, Console):
+            setattr(context.obj, attribute, True)
+
+    return remember

@@ -1,0 +1,124 @@
+"""`nimify serve`: serve a bundle, or a model file, on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from nimify.commands.console import Console
+from nimify.commands.options import MODEL, byte_size, quiet_option, seconds
+
+if TYPE_CHECKING:
+    from nimify.serving.settings import ServiceSettings
+    from nimify.serving.spec import ServiceSpec
+
+_LIMITS: Final = {
+    "max_body_size": "max_body_bytes",
+    "max_connections": "max_connections",
+    "max_queue_size": "max_queue_size",
+    "header_timeout": "header_timeout_s",
+    "body_timeout": "body_timeout_s",
+    "keep_alive": "keep_alive_s",
+    "request_timeout": "request_timeout_s",
+    "drain": "drain_s",
+    "shutdown_grace": "shutdown_grace_s",
+}
+"""Options of the command, and the limits that they set."""
+
+
+@click.command()
+@click.argument("source", type=MODEL, metavar="BUNDLE|MODEL")
+@click.option("--host", help="Address to listen on; 0.0.0.0 for all.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 for any free one.  [default: 8000]")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer.  [default: 1]")
+@click.option(
+    "--log-level",
+    type=click.Choice(["trace", "debug", "info", "warning", "error", "critical"]),
+    help="The least important events that are logged.  [default: info]",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.  [default: text]")
+@click.option("--no-verify", is_flag=True, help="Do not check the model files against their digests first.")
+@click.option("--max-body-size", type=byte_size, metavar="SIZE", help="Longest request body, e.g. 64MiB.")
+@click.option("--max-connections", type=click.IntRange(1), help="Most open connections.")
+@click.option("--max-queue-size", type=click.IntRange(1), help="Most requests that wait for the engine.")
+@click.option("--header-timeout", type=seconds, metavar="TIME", help="Time to receive the headers of a request.")
+@click.option("--body-timeout", type=seconds, metavar="TIME", help="Time to receive the body of a request.")
+@click.option("--keep-alive", type=seconds, metavar="TIME", help="How long an idle connection is kept.")
+@click.option("--request-timeout", type=seconds, metavar="TIME", help="Time from a request to its answer.")
+@click.option("--drain", type=seconds, metavar="TIME", help="How long SIGTERM goes on accepting requests.")
+@click.option("--shutdown-grace", type=seconds, metavar="TIME", help="Time for the requests in flight after that.")
+@quiet_option
+@click.pass_obj
+def serve(console: Console, /, source: Path, **options: Any) -> int:
+    """Serve a bundle, or a model file, on this machine.
+
+    A model file gets a bundle of its own that lasts as long as the service. Limits that are left out are those of the
+    bundle. NIM_HTTP_API_PORT, NIM_LOG_LEVEL, NIM_JSONL_LOGGING and NIM_HTTP_MAX_WORKERS are honoured; options win.
+    """
+    settings = _settings(options)
+    # Lines of talk among JSON lines would break whoever reads them.
+    console.quiet = console.quiet or settings.json_logs
+    with _bundle(console, source) as bundle:
+        from nimify.serving.service import run
+        from nimify.serving.spec import ServiceSpec
+
+        _announce(console, settings, ServiceSpec.load(bundle))
+        return run(bundle, settings)
+
+
+def _settings(options: dict[str, Any]) -> ServiceSettings:
+    from nimify.serving.settings import ServiceSettings
+
+    limits = {limit: options[name] for name, limit in _LIMITS.items() if options[name] is not None}
+    _refuse_zero(limits)
+    log_format = options["log_format"]
+    return ServiceSettings.from_environment(
+        os.environ,
+        host=options["host"],
+        port=options["port"],
+        workers=options["workers"],
+        log_level=options["log_level"],
+        json_logs=None if log_format is None else log_format == "json",
+        verify=False if options["no_verify"] else None,
+        limits=limits or None,
+    )
+
+
+def _refuse_zero(limits: dict[str, Any]) -> None:
+    """Only the two times of the shutdown may be nothing."""
+    for option, limit in _LIMITS.items():
+        if limits.get(limit) == 0 and limit not in {"drain_s", "shutdown_grace_s"}:
+            raise click.BadParameter("it must be more than 0.", param_hint=f"--{option.replace('_', '-')}")
+
+
+@contextmanager
+def _bundle(console: Console, source: Path) -> Iterator[Path]:
+    """The bundle to serve: the folder itself, or one made of a model file for as long as this lasts."""
+    if source.is_dir():
+        yield source
+        return
+    from nimify.core.nimifier import Nimifier
+
+    with tempfile.TemporaryDirectory(prefix="nimify-serve-") as folder:
+        nimifier = Nimifier()
+        draft = nimifier.draft(source, Path(folder) / "bundle", link=True, progress=console.progress)
+        draft.write(progress=console.progress)
+        console.talk(f"Serving '{source.name}' from a temporary bundle, which goes when the service stops.")
+        console.talk(f"To keep it: nimify create {shlex.quote(str(source))}")
+        yield draft.folder
+
+
+def _announce(console: Console, settings: ServiceSettings, spec: ServiceSpec) -> None:
+    """Say where people will look first; with port 0 only the log can tell."""
+    if settings.port:
+        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+        url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+        console.talk(f"'{spec.name}' {spec.version} will answer on {url}, its documentation is on {url}/docs.")
+    console.talk("Ctrl-C stops it.")

@@ -1,0 +1,1 @@
+"""The checks of a live service; `nimify.conformance.live` runs them in order."""

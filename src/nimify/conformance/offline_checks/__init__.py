@@ -1,0 +1,1 @@
+"""The checks of a bundle on disk; `nimify.conformance.offline` runs them in order."""

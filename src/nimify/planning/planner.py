@@ -1,0 +1,84 @@
+"""From `Analysis` and `ModelConfig` to `ServicePlan`: the order in which decisions are taken.
+
+Nothing here depends on the machine or on a clock: the same inputs give the same plan.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nimify.analysis.analysis import Analysis
+from nimify.config import ModelConfig, PipelineConfig, StepConfig
+from nimify.planning.batching import decide_batch_size, decide_queue_delay
+from nimify.planning.execution import decide_engine, decide_threads
+from nimify.planning.limits import decide_limits
+from nimify.planning.naming import decide_name
+from nimify.planning.plan import Decision, ServicePlan
+from nimify.planning.portability import portability_findings
+from nimify.planning.repository import MODEL_VERSION, place_files
+from nimify.planning.tolerances import decide_tolerances
+from nimify.serving.spec import License, Limits, Pipeline, ProcessorStep, ServiceSpec
+from nimify.tensors import Signature
+
+
+def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = None) -> ServicePlan:
+    """Decide everything about a service.
+
+    Args:
+        analysis: What is known of the model.
+        config: What is asked for, its files already placed in the bundle; see `collect_assets`.
+        api: What `/v1/infer` speaks, when the pipeline changes it; the model's own signature otherwise.
+
+    Raises:
+        ConfigError: Something was asked for that this model cannot do.
+        UnsupportedModel: No engine executes it, or its files cannot be laid out.
+    """
+    signature = analysis.model.signature
+    batch_size = decide_batch_size(analysis, config.batching)
+    decisions = (
+        decide_name(analysis, config),
+        decide_engine(analysis),
+        batch_size,
+        decide_queue_delay(config.batching, batch_size.value),
+        decide_threads(config),
+        *decide_limits(config.limits, signature.inputs, batch_size.value),
+        decide_tolerances(signature, config.golden),
+    )
+    return ServicePlan(
+        model=analysis.model,
+        service=_service(analysis, config, decisions, api or signature),
+        decisions=decisions,
+        findings=(*analysis.findings, *portability_findings(signature, batch_size.value)),
+    )
+
+
+def plan_pipeline(config: PipelineConfig) -> Pipeline:
+    """The processors around the engine, as the service reads them."""
+    return Pipeline(before=_steps(config.before), after=_steps(config.after))
+
+
+def _steps(steps: tuple[StepConfig, ...]) -> tuple[ProcessorStep, ...]:
+    return tuple(ProcessorStep(step.use, dict(step.options)) for step in steps)
+
+
+def _service(analysis: Analysis, config: ModelConfig, decisions: tuple[Decision, ...], api: Signature) -> ServiceSpec:
+    decided: dict[str, Any] = {decision.key: decision.value for decision in decisions}
+    files = place_files(analysis.model, decided["name"])
+    return ServiceSpec(
+        name=decided["name"],
+        version=config.version,
+        model_version=MODEL_VERSION,
+        model_file=files[0].path,
+        model_files=files,
+        model_digest=analysis.model.digest,
+        engine=decided["engine"],
+        signature=analysis.model.signature,
+        api=api,
+        max_batch_size=decided["batching.max_batch_size"],
+        max_queue_delay_us=decided["batching.max_queue_delay_us"],
+        threads=decided["threads"],
+        pipeline=plan_pipeline(config.pipeline),
+        limits=Limits(**{name: decided[f"limits.{name}"] for name in Limits.__dataclass_fields__}),
+        description=config.description,
+        license=License(**config.license.model_dump()),
+    )

@@ -1,0 +1,39 @@
+"""Typed usage of the public API, for mypy; never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+from nimify import ModelAnalyzer, ModelConfig, Nimifier, NIMService
+from nimify.analysis.analysis import Analysis
+from nimify.artifacts.drift import Drift
+from nimify.artifacts.writer import WriteReport
+from nimify.conformance.report import Report
+from nimify.core import Draft, ServerProcess
+from nimify.planning.plan import ServicePlan
+from nimify.serving.spec import ServiceSpec
+
+config = ModelConfig(name="digits", version="1.2.0")
+nimifier = Nimifier(config, trial=False)
+
+assert_type(ModelAnalyzer().analyze("model.onnx"), Analysis)
+assert_type(nimifier.analyze("model.onnx"), Analysis)
+assert_type(nimifier.plan(Path("model.onnx")), ServicePlan)
+
+draft = nimifier.draft("model.onnx", "digits", link=True)
+assert_type(draft, Draft)
+assert_type(draft.write(force=True), WriteReport)
+assert_type(draft.check(), Drift)
+
+service = nimifier.create("model.onnx")
+assert_type(service, NIMService)
+assert_type(NIMService.open(Path("digits")), NIMService)
+assert_type(service.folder, Path)
+assert_type(service.spec, ServiceSpec)
+assert_type(service.validate("http://127.0.0.1:8000"), Report)
+
+with service.serve(port=8000, workers=2) as server:
+    assert_type(server, ServerProcess)
+    assert_type(server.url, str)
+    assert_type(server.stop(), int)

@@ -1,0 +1,154 @@
+"""Checks of a bundle on disk: all pass on what nimify writes, and each one fails on what it is there for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nimify.conformance.offline import CHECKS, validate_bundle
+from nimify.conformance.report import CheckResult, Report, Status
+from nimify.errors import BundleError
+from nimify.serving.spec import ServiceSpec
+from nimify.testing import models
+
+BundleOf = Callable[[str], Path]
+
+
+def results(report: Report) -> dict[str, CheckResult]:
+    return {result.name: result for result in report.results}
+
+
+def edit_json(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    data = json.loads(path.read_bytes())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("kind", models.ALL)
+def test_a_new_bundle_passes_every_check(kind: str, bundle_of: BundleOf) -> None:
+    """Whatever the model, its bundle is sound when it is written."""
+    report = validate_bundle(bundle_of(kind))
+    assert {result.name: result.status for result in report.results} == dict.fromkeys(CHECKS, Status.PASSED)
+    assert not report.failed(strict=True)
+
+
+def test_a_changed_file_is_a_warning_until_strict(broken: Path) -> None:
+    """The owner may have meant it, so only --strict fails."""
+    (broken / "nimify.schema.json").write_text("{}")
+    report = validate_bundle(broken)
+    assert results(report)["manifest"].status is Status.WARNING
+    assert "nimify.schema.json" in results(report)["manifest"].message
+    assert (report.failed(), report.failed(strict=True)) == (False, True)
+
+
+def test_a_missing_file_fails(broken: Path) -> None:
+    """A file of the manifest that is gone is named."""
+    (broken / "golden" / "golden.json").unlink()
+    found = results(validate_bundle(broken))
+    assert found["manifest"].status is Status.FAILED
+    assert "golden/golden.json" in found["manifest"].message
+    assert found["golden"].status is Status.SKIPPED
+
+
+def test_a_broken_configuration_fails(broken: Path) -> None:
+    """Triton's own schema reads config.pbtxt, so a typing error is found."""
+    (broken / "model_repository/tiny/config.pbtxt").write_text('name: "tiny"\nmax_batch_sise: 3\n')
+    assert results(validate_bundle(broken))["triton-config"].status is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [("dims: 4", "dims: 5", "input"), ("max_batch_size: 32", "max_batch_size: 7", "max_batch_size")],
+)
+def test_a_configuration_of_another_model_fails(before: str, after: str, field: str, broken: Path) -> None:
+    """The configuration must agree with the signature; the field that does not is named."""
+    path = broken / "model_repository/tiny/config.pbtxt"
+    path.write_text(path.read_text().replace(before, after, 1))
+    found = results(validate_bundle(broken))["triton-config"]
+    assert found.status is Status.FAILED
+    assert f"'{field}'" in found.message
+
+
+def test_an_invalid_openapi_document_fails(broken: Path) -> None:
+    """A public validator reads openapi.json."""
+    edit_json(broken / "openapi.json", lambda document: document.pop("info"))
+    found = results(validate_bundle(broken))["openapi"]
+    assert found.status is Status.FAILED
+    assert "info" in found.message
+
+
+def test_an_exchanged_model_fails(broken: Path) -> None:
+    """A model with another digest is not the one that was planned for."""
+    with (broken / ServiceSpec.load(broken).model_file).open("ab") as stream:
+        stream.write(b"\0")
+    assert "does not match its digest" in results(validate_bundle(broken))["model"].message
+
+
+def test_another_signature_fails(broken: Path) -> None:
+    """plan.json cannot promise what the file does not hold."""
+
+    def rename(document: dict[str, object]) -> None:
+        text = json.dumps(document["service"]).replace('"x"', '"z"')
+        document["service"] = json.loads(text)
+
+    edit_json(broken / "plan.json", rename)
+    found = results(validate_bundle(broken))
+    assert found["model"].status is Status.FAILED
+    assert "other inputs or outputs" in found["model"].message
+
+
+def test_another_answer_fails(broken: Path) -> None:
+    """A golden answer that the model no longer gives is shown with the worst element."""
+
+    def change(document: dict[str, object]) -> None:
+        outputs = document["outputs"]
+        assert isinstance(outputs, list)
+        outputs[0]["data"][2] += 1
+
+    edit_json(broken / "golden" / "batch-1.response.json", change)
+    found = results(validate_bundle(broken))["golden"]
+    assert found.status is Status.FAILED
+    assert "element 2" in found.message
+
+
+def test_settings_that_are_not_carried_out_are_a_warning(broken: Path) -> None:
+    """Editing nimify.yaml without running create again is noticed."""
+    (broken / "nimify.yaml").write_text("threads: 7\nname: tiny\n")
+    found = results(validate_bundle(broken))["settings"]
+    assert found.status is Status.WARNING
+    assert "threads" in found.message
+
+
+def test_settings_that_cannot_be_read_fail(broken: Path) -> None:
+    """A typing error in nimify.yaml is reported with a suggestion."""
+    (broken / "nimify.yaml").write_text("thread: 7\n")
+    found = results(validate_bundle(broken))["settings"]
+    assert found.status is Status.FAILED
+    assert "threads" in found.remedy
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"service": {}}'])
+def test_a_damaged_plan_is_results_not_a_traceback(damage: str, broken: Path) -> None:
+    """Every check that needs the plan fails in words; the others go on."""
+    (broken / "plan.json").write_text(damage)
+    report = validate_bundle(broken)
+    assert len(report.results) == len(CHECKS)
+    assert results(report)["plan"].status is Status.FAILED
+
+
+def test_a_folder_that_is_no_bundle_is_an_error(tmp_path: Path) -> None:
+    """There is nothing to check, and the remedy says how to make one."""
+    with pytest.raises(BundleError, match="is no bundle") as caught:
+        validate_bundle(tmp_path)
+    assert "nimify create" in caught.value.remedy
+
+
+def test_a_report_prints_as_json(bundle_of: BundleOf) -> None:
+    """Scripts read the same as people."""
+    report = validate_bundle(bundle_of("tiny"))
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["passed"] is True
+    assert [row["name"] for row in data["results"]] == list(CHECKS)
