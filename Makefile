@@ -67,7 +67,7 @@ digits: .tools/generate/.ready ## train the digits model again
 	.tools/generate/bin/python examples/digits/train.py
 
 bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency against a raw loop and FastAPI, as ratios
-	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python -m benchmarks.serve $(ARGS)
 
 .tools/%/.ready: requirements/%.txt | $(filter .tools/%,$(UV))
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .tools/$*
@@ -75,4 +75,5 @@ bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency agains
 	@touch $@
 
 clean: ## remove what the tasks made
-	rm -rf $(VENV) .tools .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .tools .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist \
+	  benchmarks/.models benchmarks/results

@@ -55,6 +55,18 @@ def _described(name: str, array: Array) -> dict[str, Any]:
     return {"name": name, "shape": list(array.shape), "datatype": _DATATYPES[array.dtype]}
 
 
+def is_ready(port: int) -> bool:
+    """Whether a server says that it takes requests."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def send(port: int, request: Request, *, timeout_s: float = 60.0) -> Array:
     """Send a request on a connection of its own; the first output of the answer.
 

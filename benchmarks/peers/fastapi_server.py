@@ -41,8 +41,12 @@ def application(session: Any) -> fastapi.FastAPI:
     """The service around a session."""
     app = fastapi.FastAPI()
 
+    @app.get("/v2/health/ready")  # type: ignore[untyped-decorator]  # fastapi's types are not there
+    def ready() -> dict[str, Any]:
+        return {}
+
     # Not `async`: FastAPI then runs it on its thread pool, where a blocking model belongs.
-    @app.post("/v2/models/{name}/infer")  # type: ignore[untyped-decorator]  # as above
+    @app.post("/v2/models/{name}/infer")  # type: ignore[untyped-decorator]  # the same
     def infer(name: str, request: InferRequest) -> dict[str, Any]:
         feeds = {
             tensor.name: np.array(tensor.data, dtype=DTYPES[tensor.datatype]).reshape(tensor.shape)

@@ -138,6 +138,9 @@ def _run(args: list[str], console: Console) -> int:
         return console.fail(Failure("Interrupted", "Interrupted.", EXIT_INTERRUPTED))
     except Terminated:
         return console.fail(Failure("Terminated", "Terminated.", EXIT_TERMINATED))
+    except click.UsageError as error:
+        console.json |= "--json" in args  # parsing may have ended before it came to that option
+        return console.fail(describe(error))
     except Exception as error:  # noqa: BLE001 - this is the program's one handler
         return console.fail(describe(error), error)
 

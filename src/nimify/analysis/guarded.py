@@ -32,6 +32,8 @@ _GIB: Final = 1 << 30
 _ENVIRONMENT: Final = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NIMIFY_PLUGINS", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR",
 )  # fmt: skip
+# On large machines the thread pools of numerical libraries alone would fill the address space.
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ def run_guarded(
             raise ModelError(
                 source,
                 f"its trial run took longer than {limits.wall_s} seconds.",
-                remedy="If the model is sound, skip the trial run.",
+                remedy="If you trust the model, skip the trial run with --no-trial.",
             ) from None
         finally:
             _kill_group(child)
@@ -104,7 +106,7 @@ def _start(command: Sequence[str], folder: Path, stderr: int) -> subprocess.Pope
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             cwd=folder,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD,
             start_new_session=True,
         )
     except OSError as error:

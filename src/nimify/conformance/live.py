@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
@@ -22,7 +22,7 @@ from nimify.errors import NimifyError, shortened
 TIMEOUT_S: Final = 30.0
 LiveCheck = Callable[[LiveService], CheckResult]
 
-CHECKS: Final[dict[str, LiveCheck]] = {
+CHECKS: Final[Mapping[str, LiveCheck]] = {
     "health": check_health,
     "management": check_management,
     "openapi": check_served_openapi,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from nimify.errors import NimifyError
 
 OfflineCheck = Callable[[Bundle], CheckResult]
 
-CHECKS: Final[dict[str, OfflineCheck]] = {
+CHECKS: Final[Mapping[str, OfflineCheck]] = {
     "manifest": check_manifest,
     "settings": check_settings_file,
     "plan": check_plan_file,
@@ -31,15 +31,19 @@ CHECKS: Final[dict[str, OfflineCheck]] = {
 """Every check by name, in the order in which they run."""
 
 
-def validate_bundle(path: Path) -> Report:
+def validate_bundle(path: Path, *, checks: Mapping[str, OfflineCheck] = CHECKS) -> Report:
     """Check a bundle.
+
+    Args:
+        path: Its folder.
+        checks: What to check, by name.
 
     Raises:
         BundleError: The folder is no bundle.
         BundleDamaged: Its manifest cannot be read.
     """
     bundle = Bundle.open(path)
-    return Report(str(path), tuple(_run(name, check, bundle) for name, check in CHECKS.items()))
+    return Report(str(path), tuple(_run(name, check, bundle) for name, check in checks.items()))
 
 
 def _run(name: str, check: OfflineCheck, bundle: Bundle) -> CheckResult:

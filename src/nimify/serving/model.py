@@ -122,17 +122,22 @@ class ServedModel:
                 )
 
     def _warm_up(self, engine: Engine) -> float | None:
-        """Run a few times; the seconds of a full batch, or `None` when they depend on the request."""
-        rows = max(self.spec.max_batch_size, 1)
+        """Run a few times; the seconds of a full batch, or `None` when it is long or depends on the request."""
         for length in _WARMUP_LENGTHS:
             try:
                 _timed(engine, self.spec, 1, length)
-                full_s = min(_timed(engine, self.spec, rows, length) for _ in range(_WARMUP_RUNS))
+                return self._full_batch_s(engine, length)
             except (EngineRefused, MemoryError):
                 continue
-            return full_s if self._is_bounded() else None
         self._log.warning("warm-up skipped: the model refuses made-up inputs", model=self.spec.name)
         return None
+
+    def _full_batch_s(self, engine: Engine, length: int) -> float | None:
+        # The first run paid for set-up, the second tells. Full batches of a slow model would only delay the start.
+        if not self._is_bounded() or _timed(engine, self.spec, 1, length) > INLINE_LIMIT_S:
+            return None
+        rows = max(self.spec.max_batch_size, 1)
+        return min(_timed(engine, self.spec, rows, length) for _ in range(_WARMUP_RUNS))
 
     def _is_bounded(self) -> bool:
         """Whether a request cannot make the model work longer than the warm-up did."""

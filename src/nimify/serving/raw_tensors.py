@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from math import prod
+from typing import Final
 
 import numpy as np
 
@@ -16,9 +17,14 @@ from nimify.serving.faults import invalid
 from nimify.serving.json_tensors import quoted, shaped
 from nimify.tensors import Datatype
 
+_ALIGNMENT_BYTES: Final = 16
+"""What malloc, and therefore numpy, aligns to; also the width of the vector code that ONNX Runtime is built with."""
+_ALWAYS_COPIED_BYTES: Final = 4096
+"""Copying this much costs less than asking for an array's address."""
+
 
 def array_from_bytes(raw: bytes | memoryview, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
-    """The tensor that `raw` holds; aligned numbers are not copied.
+    """The tensor that `raw` holds; large, aligned numbers are not copied.
 
     Raises:
         RequestFault: The length of `raw` does not fit the shape, or its content is not well formed.
@@ -36,9 +42,18 @@ def array_from_bytes(raw: bytes | memoryview, datatype: Datatype, shape: tuple[i
         if bits.size and bits.max() > 1:
             raise invalid(f"{quoted(name)} is BOOL, but has a byte that is neither 0 nor 1.")
         return shaped(bits.view(datatype.storage), shape, name)
-    array = np.frombuffer(raw, dtype=datatype.storage)
-    # A tensor may start at any byte behind the JSON part, but engines read whole words.
-    return shaped(array if array.flags.aligned else array.copy(), shape, name)
+    return shaped(_aligned(np.frombuffer(raw, dtype=datatype.storage)), shape, name)
+
+
+def _aligned(array: Array) -> Array:
+    """The array, copied when its memory is not aligned as numpy's own is.
+
+    A tensor may start at any byte behind the JSON part. Engines read whole words, and their vector code sums in another
+    order where memory is not aligned: without the copy, an answer's last bits would depend on the length of that part.
+    """
+    if array.nbytes > _ALWAYS_COPIED_BYTES and array.ctypes.data % _ALIGNMENT_BYTES == 0:
+        return array
+    return array.copy()
 
 
 def bytes_from_array(array: Array, datatype: Datatype) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ class _Worker:
             await loading  # raises what went wrong
             if self._context.replacement:
                 await self._listen(server)
+            # What start-up made stays: the collector need not look at it again in the middle of a request.
+            gc.collect()
+            gc.freeze()
             self._lifecycle.worker_ready()
             self._log.info("ready", url=url_of(self._context.listener), model=self._context.spec.name)
             sampling = asyncio.create_task(self._sample())

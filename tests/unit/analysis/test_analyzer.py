@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +38,16 @@ def analyze(model: onnx.ModelProto, folder: Path, **golden: object) -> Analysis:
     return ModelAnalyzer(golden=GoldenConfig.model_validate(golden)).analyze(path)
 
 
+@pytest.fixture(scope="module")
+def analysis_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Analysis]:
+    """The analysis of a kind of model, made once."""
+    return cache(lambda kind: analyze(models.ALL[kind](), tmp_path_factory.mktemp(kind)))
+
+
 @pytest.mark.parametrize("kind", models.ALL)
-def test_every_model_is_analysed_with_its_batch_axis(kind: str, tmp_path: Path) -> None:
+def test_every_model_is_analysed_with_its_batch_axis(kind: str, analysis_of: Callable[[str], Analysis]) -> None:
     """The verdict has a reason, and golden requests are recorded for each batch that runs."""
-    analysis = analyze(models.ALL[kind](), tmp_path)
+    analysis = analysis_of(kind)
 
     assert analysis.batch_axis.reason == REASONS.get(kind, BATCHED)
     assert analysis.batch_axis.supported == (kind not in REASONS)
@@ -49,9 +57,9 @@ def test_every_model_is_analysed_with_its_batch_axis(kind: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", models.ALL)
-def test_golden_answers_are_what_the_engine_gives(kind: str, tmp_path: Path) -> None:
+def test_golden_answers_are_what_the_engine_gives(kind: str, analysis_of: Callable[[str], Analysis]) -> None:
     """Recorded inputs give the recorded outputs, bit by bit."""
-    analysis = analyze(models.ALL[kind](), tmp_path)
+    analysis = analysis_of(kind)
     engine = OnnxRuntimeEngine.load(analysis.model.path, threads=1)
     names = [spec.name for spec in analysis.model.signature.outputs]
 
@@ -72,9 +80,9 @@ def test_every_datatype_survives_the_trial(datatype: str, tmp_path: Path) -> Non
         np.testing.assert_array_equal(case.outputs["y"], case.inputs["x"])
 
 
-def test_golden_requests_are_the_same_every_time(tmp_path: Path) -> None:
+def test_golden_requests_are_the_same_every_time(tmp_path: Path, analysis_of: Callable[[str], Analysis]) -> None:
     """The seed decides, and another seed gives other inputs."""
-    first, again = (analyze(models.text_encoder(), tmp_path) for _ in range(2))
+    first, again = analysis_of("text"), analyze(models.text_encoder(), tmp_path)
     other = analyze(models.text_encoder(), tmp_path, seed=1)
 
     for name in ("input_ids", "attention_mask"):
@@ -84,9 +92,9 @@ def test_golden_requests_are_the_same_every_time(tmp_path: Path) -> None:
     assert (first.golden[0].source, other.golden[0].source) == ("seed 0", "seed 1")
 
 
-def test_ids_are_drawn_in_the_range_that_the_model_takes(tmp_path: Path) -> None:
+def test_ids_are_drawn_in_the_range_that_the_model_takes(analysis_of: Callable[[str], Analysis]) -> None:
     """The encoder refuses ids from 100 on, so smaller ones are drawn."""
-    analysis = analyze(models.text_encoder(), tmp_path)
+    analysis = analysis_of("text")
 
     assert analysis.golden[0].inputs["input_ids"].shape == (1, 8)
     assert 1 < analysis.golden[0].inputs["input_ids"].max() < 10

@@ -27,7 +27,8 @@ def test_every_kind_of_model_gets_a_complete_configuration(kind: str, prepare: P
     config, signature = config_of(prepared), prepared.plan.service.signature
     assert [tensor.name for tensor in config.input] == [spec.name for spec in signature.inputs]
     assert [tensor.name for tensor in config.output] == [spec.name for spec in signature.outputs]
-    assert all(tensor.data_type != pb.TYPE_INVALID and tensor.dims for tensor in (*config.input, *config.output))
+    assert all(tensor.data_type != pb.TYPE_INVALID and tensor.dims for tensor in config.input)
+    assert all(tensor.data_type != pb.TYPE_INVALID and tensor.dims for tensor in config.output)
     assert (config.backend, config.default_model_filename) == ("onnxruntime", "model.onnx")
     assert config.HasField("dynamic_batching") == (config.max_batch_size > 1)
 

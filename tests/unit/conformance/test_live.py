@@ -206,7 +206,7 @@ def test_an_endless_answer_is_given_up() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.2)
-        with pytest.raises(NoAnswer, match="within 0.2 seconds"):
+        with pytest.raises(NoAnswer, match=r"within 0\.2 seconds"):
             client.get("/")
         thread.join()
 

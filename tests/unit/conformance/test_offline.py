@@ -12,7 +12,6 @@ from nimify.conformance.offline import CHECKS, validate_bundle
 from nimify.conformance.report import CheckResult, Report, Status
 from nimify.errors import BundleError
 from nimify.serving.spec import ServiceSpec
-from nimify.testing import models
 
 BundleOf = Callable[[str], Path]
 
@@ -21,13 +20,18 @@ def results(report: Report) -> dict[str, CheckResult]:
     return {result.name: result for result in report.results}
 
 
+def result_of(name: str, bundle: Path) -> CheckResult:
+    (result,) = validate_bundle(bundle, checks={name: CHECKS[name]}).results
+    return result
+
+
 def edit_json(path: Path, change: Callable[[dict[str, object]], object]) -> None:
     data = json.loads(path.read_bytes())
     change(data)
     path.write_text(json.dumps(data))
 
 
-@pytest.mark.parametrize("kind", models.ALL)
+@pytest.mark.parametrize("kind", ["digits", "text", "strings", "bf16", "external-data", "scalar-output", "if"])
 def test_a_new_bundle_passes_every_check(kind: str, bundle_of: BundleOf) -> None:
     """Whatever the model, its bundle is sound when it is written."""
     report = validate_bundle(bundle_of(kind))
@@ -56,7 +60,7 @@ def test_a_missing_file_fails(broken: Path) -> None:
 def test_a_broken_configuration_fails(broken: Path) -> None:
     """Triton's own schema reads config.pbtxt, so a typing error is found."""
     (broken / "model_repository/tiny/config.pbtxt").write_text('name: "tiny"\nmax_batch_sise: 3\n')
-    assert results(validate_bundle(broken))["triton-config"].status is Status.FAILED
+    assert result_of("triton-config", broken).status is Status.FAILED
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_a_configuration_of_another_model_fails(before: str, after: str, field: 
     """The configuration must agree with the signature; the field that does not is named."""
     path = broken / "model_repository/tiny/config.pbtxt"
     path.write_text(path.read_text().replace(before, after, 1))
-    found = results(validate_bundle(broken))["triton-config"]
+    found = result_of("triton-config", broken)
     assert found.status is Status.FAILED
     assert f"'{field}'" in found.message
 
@@ -75,7 +79,7 @@ def test_a_configuration_of_another_model_fails(before: str, after: str, field: 
 def test_an_invalid_openapi_document_fails(broken: Path) -> None:
     """A public validator reads openapi.json."""
     edit_json(broken / "openapi.json", lambda document: document.pop("info"))
-    found = results(validate_bundle(broken))["openapi"]
+    found = result_of("openapi", broken)
     assert found.status is Status.FAILED
     assert "info" in found.message
 
@@ -84,7 +88,7 @@ def test_an_exchanged_model_fails(broken: Path) -> None:
     """A model with another digest is not the one that was planned for."""
     with (broken / ServiceSpec.load(broken).model_file).open("ab") as stream:
         stream.write(b"\0")
-    assert "does not match its digest" in results(validate_bundle(broken))["model"].message
+    assert "does not match its digest" in result_of("model", broken).message
 
 
 def test_another_signature_fails(broken: Path) -> None:
@@ -109,7 +113,7 @@ def test_another_answer_fails(broken: Path) -> None:
         outputs[0]["data"][2] += 1
 
     edit_json(broken / "golden" / "batch-1.response.json", change)
-    found = results(validate_bundle(broken))["golden"]
+    found = result_of("golden", broken)
     assert found.status is Status.FAILED
     assert "element 2" in found.message
 
@@ -117,7 +121,7 @@ def test_another_answer_fails(broken: Path) -> None:
 def test_settings_that_are_not_carried_out_are_a_warning(broken: Path) -> None:
     """Editing nimify.yaml without running create again is noticed."""
     (broken / "nimify.yaml").write_text("threads: 7\nname: tiny\n")
-    found = results(validate_bundle(broken))["settings"]
+    found = result_of("settings", broken)
     assert found.status is Status.WARNING
     assert "threads" in found.message
 
@@ -125,7 +129,7 @@ def test_settings_that_are_not_carried_out_are_a_warning(broken: Path) -> None:
 def test_settings_that_cannot_be_read_fail(broken: Path) -> None:
     """A typing error in nimify.yaml is reported with a suggestion."""
     (broken / "nimify.yaml").write_text("thread: 7\n")
-    found = results(validate_bundle(broken))["settings"]
+    found = result_of("settings", broken)
     assert found.status is Status.FAILED
     assert "threads" in found.remedy
 

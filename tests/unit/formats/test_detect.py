@@ -158,3 +158,19 @@ def test_two_formats_that_claim_one_file_are_an_error(tmp_path: Path, monkeypatc
 
     with pytest.raises(PluginError, match="'onnx' and 'twin' all claim"):
         detect(path)
+
+
+def test_no_content_makes_a_claim_fail() -> None:
+    """`claims` answers for any bytes, with any beginning of a model before them."""
+    chance = np.random.default_rng(0)
+    beginning = models.tiny().SerializeToString()
+    for round_number in range(2000):
+        head = beginning[: round_number % 40] + chance.bytes(int(chance.integers(1, 60)))
+
+        assert OnnxFormat().claims(Path("model.bin"), head) in {True, False}
+
+
+@pytest.mark.parametrize("cut", range(60, 145, 12))
+def test_a_cut_model_is_still_claimed_by_its_content(cut: int) -> None:
+    """The error is then about damage, not about an unknown format."""
+    assert OnnxFormat().claims(Path("model.bin"), models.tiny().SerializeToString()[:cut])

@@ -219,10 +219,13 @@ def test_an_integer_arrives_as_itself_or_not_at_all(values: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [None, 3, "3", {}, [-1], [2, -5], [1.5], [1.0], ["1"], [True], [None], [[1]], [2**31], [2**63], [2**64]]
-    + [[1] * (MAX_RANK + 1)],
+    "shape",
+    [
+        *(None, 3, "3", {}, [-1], [2, -5], [1.5], [1.0], ["1"], [True], [None], [[1]]),
+        *([2**31], [2**63], [2**64], [1] * (MAX_RANK + 1)),
+    ],
     ids=lambda shape: repr(shape)[:20],
-)  # fmt: skip
+)
 def test_a_shape_is_a_short_list_of_sizes(shape: Any) -> None:
     """Whole numbers from 0 to the longest axis, and no more axes than numpy has."""
     with pytest.raises(RequestFault, match="shape of 'x'"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -49,6 +49,7 @@ def same(left: Array, right: Array) -> bool:
 
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
 @pytest.mark.parametrize("name", DATATYPES)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_tensor_arrives_as_it_was_sent(name: str, binary: bool, data: st.DataObject) -> None:
     """Request and response, every datatype and shape, bit by bit, behind a JSON part of any length."""
@@ -147,7 +148,7 @@ def test_wrong_inputs_are_the_clients_fault(inputs: Any) -> None:
         ([binary(8.0)], b"12345678"),
         ([binary(True, shape=[], datatype="BOOL")], b"\x01"),
         ([binary("8")], b"12345678"),
-        ([binary(2**70)], b"12345678"),
+        ([binary(2**63)], b"12345678"),
         ([binary(8), binary(8)], b"1234567812345678"),
         ([binary(8), binary(8, name="y")], b"12345678"),
         ([binary(0, shape=[0, 2**31 - 1, 2**31 - 1, 2**31 - 1])], b""),
@@ -173,10 +174,26 @@ def test_a_header_length_must_be_that_of_the_json_part(length: int) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"null", b"[]", b'"x"', b"1", b"{", b"{} {}", b"{'a': 1}", b"\xef\xbb\xbf{}", b"\xff", b'{"inputs": NaN}']
-    + [b'{"a":' * 100_000, b"[" * 100_000, "{}".encode("utf-16"), b'{"a": "\\ud800"}', b"{}\x00"],
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"1",
+        b"{",
+        b"{} {}",
+        b"{}\x00",
+        b"{'a': 1}",
+        b"\xef\xbb\xbf{}",
+        b"\xff",
+        "{}".encode("utf-16"),
+        b'{"inputs": NaN}',
+        b'{"a": "\\ud800"}',
+        b'{"a":' * 100_000,
+        b"[" * 100_000,
+    ],
     ids=lambda body: repr(body[:24]),
-)  # fmt: skip
+)
 def test_a_body_must_be_one_json_object(body: bytes) -> None:
     """Depth, encodings and trailing garbage included."""
     with pytest.raises(RequestFault) as caught:

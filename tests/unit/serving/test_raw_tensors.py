@@ -63,7 +63,7 @@ def test_a_huge_shape_is_refused_before_anything_is_allocated(name: str) -> None
 @pytest.mark.parametrize("offset", range(9))
 def test_a_tensor_may_start_at_any_byte(name: str, offset: int) -> None:
     """The JSON part before it has any length; the array is right and aligned all the same."""
-    sent = np.arange(4).astype(DATATYPES[name].storage) % 2
+    sent = (np.arange(4) % 2).astype(DATATYPES[name].storage)
     body = memoryview(b"{" * offset + sent.tobytes())
     array = read(body[offset:], name, 4)
     assert array.flags.aligned

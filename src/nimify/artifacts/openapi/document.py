@@ -34,7 +34,7 @@ def openapi_document(service: ServiceSpec, case: GoldenCase | None = None) -> di
         "openapi": "3.1.0",
         "info": _info(service),
         "tags": [{"name": name, "description": text} for name, text in _TAGS],
-        "paths": {**typed_paths(service, case), **management_paths(), **protocol_paths(service)},
+        "paths": {**typed_paths(service, case), **management_paths(), **protocol_paths(service, case)},
         "components": {
             "schemas": {
                 **typed_schemas(service),

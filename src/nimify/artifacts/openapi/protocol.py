@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
+from nimify.analysis.analysis import GoldenCase
+from nimify.artifacts.golden import record
 from nimify.artifacts.openapi.errors import ANY_REQUEST, INFERENCE, PROTOCOL_ERROR, error_responses
 from nimify.artifacts.openapi.tensors import described
+from nimify.artifacts.openapi.typed import EXAMPLE_ELEMENTS
 from nimify.serving.open_inference import HEADER_LENGTH, MAX_TENSORS
 from nimify.serving.spec import ServiceSpec
 from nimify.tensors import TensorSpec
@@ -18,8 +22,8 @@ _LENGTH: Final = {
 }
 
 
-def protocol_paths(service: ServiceSpec) -> dict[str, Any]:
-    """The routes of the protocol for the one model that is served."""
+def protocol_paths(service: ServiceSpec, case: GoldenCase | None) -> dict[str, Any]:
+    """The routes of the protocol for the one model that is served; a small golden case is their example."""
     paths: dict[str, Any] = {
         "/v2": _get("serverMetadata", "Name, version and extensions of the server.", "ServerMetadata"),
         "/v2/health/live": _get("serverLive", "Whether the process answers.", None),
@@ -29,7 +33,7 @@ def protocol_paths(service: ServiceSpec) -> dict[str, Any]:
     for base, suffix in ((model, ""), (f"{model}/versions/{service.model_version}", "Version")):
         paths[base] = _get(f"model{suffix}Metadata", "The model's inputs and outputs.", "ModelMetadata")
         paths[f"{base}/ready"] = _get(f"model{suffix}Ready", "Whether the model answers; 400 if not.", None)
-        paths[f"{base}/infer"] = {"post": _infer(f"model{suffix}Infer")}
+        paths[f"{base}/infer"] = {"post": _infer(f"model{suffix}Infer", _examples(service, case))}
     return paths
 
 
@@ -76,7 +80,20 @@ def _get(operation: str, summary: str, schema: str | None) -> dict[str, Any]:
     }
 
 
-def _infer(operation: str) -> dict[str, Any]:
+def _examples(service: ServiceSpec, case: GoldenCase | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The golden case as it is recorded for a request and for a response, each an addition to a media type."""
+    if case is None or sum(array.size for array in (*case.inputs.values(), *case.outputs.values())) > EXAMPLE_ELEMENTS:
+        return {}, {}
+    recorded = record(service, case)
+    if recorded.request.header_length is not None:
+        return {}, {}
+    request, response = (
+        {"examples": {case.name: {"value": json.loads(body.content)}}} for body in (recorded.request, recorded.response)
+    )
+    return request, response
+
+
+def _infer(operation: str, examples: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary", "contentMediaType": _BINARY}}
     return {
         "operationId": operation,
@@ -90,7 +107,7 @@ def _infer(operation: str) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/ProtocolRequest"}},
+                "application/json": {"schema": {"$ref": "#/components/schemas/ProtocolRequest"}, **examples[0]},
                 _BINARY: binary,
             },
         },
@@ -99,7 +116,7 @@ def _infer(operation: str) -> dict[str, Any]:
                 "description": "The answer.",
                 "headers": {HEADER_LENGTH: _LENGTH},
                 "content": {
-                    "application/json": {"schema": {"$ref": "#/components/schemas/ProtocolResponse"}},
+                    "application/json": {"schema": {"$ref": "#/components/schemas/ProtocolResponse"}, **examples[1]},
                     _BINARY: binary,
                 },
             },
@@ -164,11 +181,13 @@ def _tensor(spec: TensorSpec, max_batch_size: int) -> dict[str, Any]:
     if axes:
         shape["prefixItems"] = axes
     return _object(
-        {"name": {"const": spec.name}, "datatype": {"const": spec.datatype.name}, "shape": shape},
-        optional={
+        {
+            "name": {"const": spec.name},
+            "datatype": {"const": spec.datatype.name},
+            "shape": shape,
             "data": {"type": "array", "description": "Row-major, flat or nested as the shape says."},
-            "parameters": _parameters(),
         },
+        optional={"parameters": _parameters()},
     )
 
 

@@ -1,0 +1,104 @@
+"""How to serve: options before the environment, the environment before the defaults, and errors that name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nimify.errors import ConfigError
+from nimify.serving.settings import ServiceSettings
+from nimify.serving.spec import Limits
+
+
+def settings(environment: dict[str, str] | None = None, **options: Any) -> ServiceSettings:
+    return ServiceSettings.from_environment(environment or {}, **options)
+
+
+def test_nothing_given_means_loopback_and_one_worker() -> None:
+    """The defaults listen to this machine only."""
+    assert settings() == ServiceSettings(host="127.0.0.1", port=8000, workers=1, log_level="info")
+
+
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [
+        ({"PORT": "1"}, 1),
+        ({"PORT": "1", "NIM_SERVER_PORT": "2"}, 2),
+        ({"PORT": "1", "NIM_SERVER_PORT": "2", "NIM_HTTP_API_PORT": "3"}, 3),
+        ({"PORT": "1", "NIM_HTTP_API_PORT": ""}, 1),
+        ({"NIM_HTTP_API_PORT": " 65535 "}, 65535),
+        ({"NIM_HTTP_API_PORT": "0"}, 0),
+    ],
+)
+def test_the_port_comes_from_the_most_specific_variable(environment: dict[str, str], port: int) -> None:
+    """NIM's own name first, then the operator's, then the platform's; an empty one counts as not given."""
+    assert settings(environment).port == port
+
+
+def test_an_option_wins_over_the_environment() -> None:
+    """And an option that is `None` was not given."""
+    environment = {"PORT": "1", "NIM_HTTP_MAX_WORKERS": "3", "NIM_LOG_LEVEL": "DEBUG", "NIM_JSONL_LOGGING": "1"}
+    assert settings(environment, port=5, workers=None, json_logs=False) == ServiceSettings(
+        port=5, workers=3, log_level="debug", json_logs=False
+    )
+
+
+@pytest.mark.parametrize(("text", "level"), [("INFO", "info"), ("default", "info"), ("DEFAULT", "info"), ("", "info")])
+def test_log_levels_are_nims(text: str, level: str) -> None:
+    """In any case; `default` is `info`."""
+    assert settings({"NIM_LOG_LEVEL": text}).log_level == level
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [("1", True), ("true", True), ("On", True), (" yes ", True), ("0", False), ("FALSE", False), ("", False)],
+)
+def test_json_logging_is_a_flag(text: str, flag: bool) -> None:
+    """The spellings that people use."""
+    assert settings({"NIM_JSONL_LOGGING": text}).json_logs is flag
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("NIM_HTTP_API_PORT", "http"),
+        ("NIM_HTTP_API_PORT", "-1"),
+        ("NIM_HTTP_API_PORT", "8000.0"),
+        ("NIM_HTTP_API_PORT", "８０００"),
+        ("NIM_SERVER_PORT", "tcp://10.0.0.1:80"),
+        ("NIM_HTTP_MAX_WORKERS", "two"),
+        ("NIM_HTTP_MAX_WORKERS", "1" * 5000),
+        ("NIM_LOG_LEVEL", "loud"),
+        ("NIM_JSONL_LOGGING", "maybe"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, text: str) -> None:
+    """The message begins with the variable that somebody must mend."""
+    with pytest.raises(ConfigError) as caught:
+        settings({variable: text})
+    assert caught.value.field == variable
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"port": -1}, "port"),
+        ({"port": 65536}, "port"),
+        ({"workers": 0}, "workers"),
+        ({"workers": 257}, "workers"),
+        ({"log_level": "loud"}, "log level"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], field: str) -> None:
+    """Whether it came from the command line or from Python."""
+    with pytest.raises(ConfigError) as caught:
+        ServiceSettings(**options)
+    assert caught.value.field == field
+
+
+def test_given_limits_replace_those_of_the_bundle() -> None:
+    """And only those."""
+    bundle = Limits(max_body_bytes=5, drain_s=7.0)
+    assert settings().limits_over(bundle) == bundle
+    assert settings(limits={"drain_s": 0.0}).limits_over(bundle) == Limits(max_body_bytes=5, drain_s=0.0)
