@@ -60,8 +60,9 @@ lock: | $(filter .tools/%,$(UV)) ## resolve the hashed requirement files again
 	  --group generate --output-file requirements/generate.txt pyproject.toml
 
 protos: .tools/generate/.ready ## generate the protobuf modules from protos/ again
-	.tools/generate/bin/python -m grpc_tools.protoc -I protos --python_out=src/nimify/artifacts/protos \
-	  --pyi_out=src/nimify/artifacts/protos model_config.proto
+	@# The virtual path keeps the file's registered name apart from that of tritonclient's module of the same name.
+	.tools/generate/bin/python -m grpc_tools.protoc -Inimify/artifacts/protos=protos --python_out=src --pyi_out=src \
+	  nimify/artifacts/protos/model_config.proto
 
 digits: .tools/generate/.ready ## train the digits model again
 	.tools/generate/bin/python examples/digits/train.py

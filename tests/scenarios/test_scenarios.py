@@ -2,7 +2,8 @@
 
 A scenario starts with what it shows, then has one step a line, then files to begin with (`-- name --`):
 
-    nimify create m.onnx        runs the command; it must end with 0
+    nimify create m.onnx        calls the command's `main` in this process, which is quick; it must end with 0
+    $ nimify create m.onnx      runs the installed command in a process of its own
     [3] nimify create m.onnx    it must end with 3, and must leave every file as it was
     stdout 'regex'              what the last command printed; `! stdout` when it must not match
     stderr 'regex'              the same for standard error
@@ -19,19 +20,23 @@ A scenario starts with what it shows, then has one step a line, then files to be
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Final
 
 import onnx
 import pytest
 
+from nimify import cli
 from nimify.testing import models
 
 SCENARIOS: Final = sorted(Path(__file__).parent.glob("*.txt"))
@@ -39,8 +44,11 @@ _FILE_LINE: Final = re.compile(r"^-- (?P<name>\S+) --$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
-def test_scenario(scenario: Path, tmp_path: Path) -> None:
+def test_scenario(scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the scenario says comes true."""
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in ("FORCE_COLOR", "NIMIFY_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
     script, *files = _FILE_LINE.split(scenario.read_text(encoding="utf-8"))
     for name, content in zip(files[::2], files[1::2], strict=True):
         target = tmp_path / name
@@ -75,7 +83,9 @@ class _World:
             code, line = int(match[1]), line[match.end() :]
         verb, *words = shlex.split(line)
         if verb == "nimify":
-            self._run(words, code)
+            self._expect(code, lambda: self._call(words))
+        elif verb == "$":
+            self._expect(code, lambda: self._run(words))
         elif verb in {"stdout", "stderr"}:
             text = self._stdout if verb == "stdout" else self._stderr
             assert bool(re.search(words[0], text, re.MULTILINE)) is wanted, f"wanted: {wanted}"
@@ -85,21 +95,30 @@ class _World:
             action: Callable[..., None] = self._make_folder if verb == "folder" else getattr(self, f"_{verb}")
             action(*words)
 
-    def _run(self, words: list[str], code: int) -> None:
+    def _expect(self, code: int, command: Callable[[], int]) -> None:
         before = _snapshot(self._folder)
-        environment = {key: value for key, value in os.environ.items() if key not in {"FORCE_COLOR", "NIMIFY_DEBUG"}}
-        result = subprocess.run(
-            [sys.executable, "-m", "nimify", *words],
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            env={**environment, "COLUMNS": "100"},
-            stdin=subprocess.DEVNULL,
-        )
-        self._stdout, self._stderr = result.stdout, result.stderr
-        assert result.returncode == code, f"ended with {result.returncode}"
+        ended = command()
+        assert ended == code, f"ended with {ended}"
         if code:
             assert _snapshot(self._folder) == before, "a command that failed changed files"
+
+    def _call(self, words: list[str]) -> int:
+        out, err = io.StringIO(), io.StringIO()
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with chdir(self._folder), redirect_stdout(out), redirect_stderr(err):
+                return cli.main(words)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            self._stdout, self._stderr = out.getvalue(), err.getvalue()
+
+    def _run(self, words: list[str]) -> int:
+        program = Path(sys.executable).with_name(words[0])
+        result = subprocess.run(
+            [str(program), *words[1:]], cwd=self._folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        self._stdout, self._stderr = result.stdout, result.stderr
+        return result.returncode
 
     def _errors(self, count: str) -> None:
         lines = self._stderr.splitlines()

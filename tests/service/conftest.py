@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+
+from nimify.tensors import DATATYPES
+from nimify.testing.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
     import onnx
@@ -53,6 +59,10 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection in order; again if it is ended already."""
         self._socket.close()
 
     def send(self, data: bytes) -> bool:
@@ -190,14 +200,18 @@ Ask = Callable[..., Answer]
 ScrapeOf = Callable[..., Scrape]
 
 
-@pytest.fixture(scope="session")
-def dial() -> Dial:
-    """Open a raw connection to a service."""
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Open a raw connection to a service; those that are still open are closed with the test."""
+    wires: list[Wire] = []
 
     def opened(service: RunningService, **options: Any) -> Wire:
-        return Wire(service.port, **options)
+        wires.append(Wire(service.port, **options))
+        return wires[-1]
 
-    return opened
+    yield opened
+    for wire in wires:
+        wire.close()
 
 
 @pytest.fixture(scope="session")
@@ -336,3 +350,55 @@ def open_files() -> Callable[[int], int]:
         return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
     return read
+
+
+def _counting_loop(graph: GraphBuilder, start: str, trips: str, shape: list[str]) -> None:
+    body = GraphBuilder("body")
+    body.input("step", "INT64", [])
+    body.input("go_on", "BOOL", [])
+    state = body.input("state", "FP32", shape)
+    body.output(body.op("Identity", "go_on", out="go_on_out"), "BOOL", [])
+    body.output(body.op("Add", state, body.constant(1.0), out="state_out"), "FP32", shape)
+    graph.op("Loop", trips, graph.constant(True, "bool"), start, out="y", body=body.graph())
+    graph.output("y", "FP32", shape)
+
+
+@pytest.fixture(scope="session")
+def lookup_bundle(make_bundle_of: Callable[..., Path]) -> Path:
+    """`index` INT64[batch, n] below 1000 to `y` = index + 100 000, in some 0.1 s; up to eight rows are merged."""
+    graph = GraphBuilder("lookup")
+    index = graph.input("index", "INT64", ["batch", "n"])
+    row = graph.op("Gather", graph.constant(range(1000)), index)
+    _counting_loop(graph, row, graph.constant(100_000, "int64"), ["batch", "n"])
+    return make_bundle_of("lookup", graph.model(), batching={"max_batch_size": 8})
+
+
+@pytest.fixture(scope="session")
+def steps_bundle(make_bundle_of: Callable[..., Path]) -> Path:
+    """`x` INT64[n] to `y` = x + its maximum, in a time that grows with the maximum: 0.1 s for 100 000. Not merged."""
+    graph = GraphBuilder("steps")
+    x = graph.input("x", "INT64", ["n"])
+    most = graph.op("ReduceMax", x, keepdims=0)
+    _counting_loop(graph, graph.op("Cast", x, to=DATATYPES["FP32"].onnx), most, ["n"])
+    return make_bundle_of("steps", graph.model())
+
+
+RunServe = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def run_serve() -> RunServe:
+    """Run `nimify serve` to its end, for services that are not expected to start."""
+
+    def run(bundle: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "nimify", "serve", str(bundle), "--port", "0", *options],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **(env or {})},
+            timeout=60,
+            check=False,
+        )
+
+    return run

@@ -451,8 +451,7 @@ def test_a_thousand_idle_connections_do_not_disturb_others(
             assert time.monotonic() - started_s < 1.0
     finally:
         for wire in wires:
-            with wire:
-                pass
+            wire.close()
     eventually(lambda: open_files(service.process.pid) <= files, what="the descriptors' return")
 
 

@@ -132,8 +132,11 @@ class _Writer:
     def _on_disk(self, path: str, wanted: ManifestFile) -> ManifestFile | None:
         return None if self._old is None else fingerprint(self._folder / path, wanted.size_bytes)
 
+    def _matches(self, path: str) -> bool:
+        return self._current[path] == self._digests[path]
+
     def _is_current(self, path: str) -> bool:
-        return self._current[path] == self._digests[path] and _link(self._folder / path) == self._links.get(path)
+        return self._matches(path) and _link(self._folder / path) == self._links.get(path)
 
     def _obsolete(self) -> tuple[str, ...]:
         if self._old is None:
@@ -149,7 +152,7 @@ class _Writer:
         if self._old is None:
             return
         known, owned = self._old.manifest.files, {item.path for item in self._items if is_owned(item)}
-        edited = {path for path in self._old.edited_files() if self._current.get(path) != self._digests.get(path)}
+        edited = {path for path in self._old.edited_files() if path not in self._digests or not self._matches(path)}
         taken = {
             path
             for path, found in self._current.items()

@@ -20,6 +20,8 @@ from nimify.commands.failures import Failure
 from nimify.errors import one_line, shortened
 
 LONGEST_NAME: Final = 60
+LEAST_PROGRESS_BYTES: Final = 16 << 20
+"""Less is dealt with before a bar could be read."""
 _NARROWEST: Final = 20
 _WIDEST: Final = 110
 
@@ -73,8 +75,8 @@ class Console:
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar on standard error, on a terminal only; gives what to call with each further amount."""
-        if self.quiet or self.json or total <= 0 or not _is_terminal(sys.stderr):
+        """A progress bar for long work, on a terminal only; gives what to call with each further number of bytes."""
+        if self.quiet or self.json or total < LEAST_PROGRESS_BYTES or not _is_terminal(sys.stderr):
             yield lambda _: None
             return
         bar: Any = click.progressbar(

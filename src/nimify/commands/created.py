@@ -53,7 +53,7 @@ def _written(draft: Draft, report: WriteReport, width: int) -> list[str]:
     verb = "Created" if report.outcome == "created" else "Updated"
     removed = f"; removed {', '.join(_grouped(report.removed))}" if report.removed else ""
     files = f"{', '.join(_grouped(report.written))}{removed}"
-    return [heading(f"{verb} {folder}"), *paragraph(files, width)]
+    return [heading(f"{verb} {folder}", width), *paragraph(files, width)]
 
 
 def _grouped(paths: Iterable[str]) -> list[str]:

@@ -15,9 +15,9 @@ _NARROWEST_COLUMN: Final = 6
 _SEVERITY_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 
 
-def heading(text: str) -> str:
-    """The title of a part of the screen."""
-    return click.style(text, bold=True)
+def heading(text: str, width: int = 110) -> str:
+    """The title of a part of the screen, on more lines where it must."""
+    return "\n".join(click.style(line, bold=True) for line in paragraph(text, width, ""))
 
 
 def table(rows: Sequence[Sequence[str]], width: int, *, indent: str = "  ") -> list[str]:

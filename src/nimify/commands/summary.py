@@ -20,7 +20,7 @@ def model_lines(analysis: Analysis, width: int) -> list[str]:
     """What was found, without findings."""
     model = analysis.model
     return [
-        heading(f"{clean(model.name)}: {_kind(model)}"),
+        heading(f"{clean(model.name)}: {_kind(model)}", width),
         *table(_facts(analysis), width),
         "",
         *_tensors("Inputs", model.signature.inputs, width),

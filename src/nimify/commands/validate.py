@@ -43,7 +43,7 @@ def _lines(report: Report, width: int, *, strict: bool) -> list[str]:
     from nimify.commands.layout import heading
 
     lines = [
-        heading(clean(report.subject, 200)),
+        heading(clean(report.subject, 200), width),
         *(line for result in report.results for line in _result(result, width)),
     ]
     counts = [

@@ -11,6 +11,7 @@ run again one by one, so that a bad one fails alone. All state is touched by the
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -149,6 +150,8 @@ class Batcher:
         if len(self._queue) >= self._max_queue_size:
             raise RequestFault(Kind.UNAVAILABLE, "The queue is full; try again later.", retry_after_s=1)
         job.queued_ns = time.perf_counter_ns()
+        if not (self._busy or self._queue or self._delay_s):
+            job.deadline_s = math.inf  # it runs at once: a deadline, however short, is about waiting in the queue
         if self._merges:
             # In the model's order: clients list their inputs in any.
             job.key = tuple([job.inputs[name].shape[1:] for name in self._input_names])

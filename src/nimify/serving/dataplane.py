@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Answer, Job
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
-from nimify.serving.json_tensors import quoted
+from nimify.serving.json_tensors import quoted, whole_number
 from nimify.serving.logs import Log
 from nimify.serving.model import ServedModel
 from nimify.serving.validation import InputContract
@@ -25,6 +25,9 @@ _FAILURE_REASONS: Final = {
     Kind.INTERNAL: "BACKEND",
 }
 """Triton's failure reasons; every other kind is OTHER."""
+
+
+_MAX_TIMEOUT_US: Final = 2**53
 
 
 @dataclass(slots=True)
@@ -121,3 +124,15 @@ class DataPlane:
     def count_failure(self, fault: RequestFault) -> None:
         """Count a request that failed before or in the data plane."""
         self._metrics.failure[_FAILURE_REASONS.get(fault.kind, "OTHER")].add()
+
+
+def timeout_s(parameters: Mapping[str, Any]) -> float:
+    """How long a request may wait in the queue, as its parameter `timeout` says in microseconds; 0 when it does not.
+
+    Raises:
+        RequestFault: It is not a whole number, or negative.
+    """
+    timeout_us = whole_number(parameters.get("timeout", 0))
+    if type(timeout_us) is not int or not 0 <= timeout_us <= _MAX_TIMEOUT_US:
+        raise invalid("The parameter 'timeout' must be a whole number of microseconds, 0 or more.")
+    return timeout_us / 1e6

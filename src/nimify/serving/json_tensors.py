@@ -48,6 +48,14 @@ def quoted(name: object) -> str:
     return f"'{shortened(one_line(str(name)), 64)}'"
 
 
+def whole_number(value: Any) -> Any:
+    """A number without a fraction as an `int`, however it is spelled: to JSON, and to its schemas, 1.0 is 1.
+
+    Anything else is given back as it is. Beyond 2^53 a float no longer says which number is meant.
+    """
+    return int(value) if type(value) is float and value.is_integer() and abs(value) <= 2**53 else value
+
+
 def checked_shape(shape: Any, name: str) -> tuple[int, ...]:
     """A request's `shape` as a tuple of lengths.
 
@@ -56,10 +64,11 @@ def checked_shape(shape: Any, name: str) -> tuple[int, ...]:
     """
     if type(shape) is not list or len(shape) > MAX_RANK:
         raise invalid(f"The shape of {quoted(name)} must be a list of at most {MAX_RANK} whole numbers.")
-    for dim in shape:
-        if type(dim) is not int or not 0 <= dim <= MAX_DIM:
+    lengths = tuple([dim if type(dim) is int else whole_number(dim) for dim in shape])
+    for length in lengths:
+        if type(length) is not int or not 0 <= length <= MAX_DIM:
             raise invalid(f"The shape of {quoted(name)} must hold whole numbers from 0 to {MAX_DIM}.")
-    return tuple(shape)
+    return lengths
 
 
 def array_from_list(data: Any, datatype: Datatype, shape: tuple[int, ...], name: str) -> Array:
@@ -112,6 +121,9 @@ def _flattened(data: Any, rank: int, name: str) -> tuple[tuple[int, ...], list[A
 
 def _elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
     types = set(map(type, flat))
+    if float in types and datatype.is_integer:
+        flat = [whole_number(value) for value in flat]
+        types = set(map(type, flat))
     if not types <= _ACCEPTED[datatype.name]:
         expected = _JSON_NAMES.get(datatype.name) or ("numbers" if datatype.is_float else "whole numbers")
         raise invalid(f"The elements of {quoted(name)} must be {expected}, as its datatype {datatype.name} says.")

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 from openapi_spec_validator import validate
 
 from nimify.artifacts.openapi.document import openapi_artifact
 from nimify.artifacts.openapi.tensors import input_schema, output_schema
+from nimify.serving.faults import RequestFault
+from nimify.serving.json_tensors import array_from_nested
 from nimify.tensors import DATATYPES, TensorSpec
 from nimify.testing import models
 
@@ -102,6 +105,22 @@ def test_elements_are_bound_to_their_datatype(datatype: str, good: list[object],
     validator = Draft202012Validator(input_schema(TensorSpec("x", DATATYPES[datatype], ()), 0))
     assert [validator.is_valid(value) for value in good] == [True] * len(good)
     assert [validator.is_valid(value) for value in bad] == [False] * len(bad)
+
+
+@pytest.mark.parametrize("name", ["FP16", "BF16", "FP32", "FP64"])
+def test_the_bound_of_a_float_is_where_the_service_draws_it(name: str) -> None:
+    """The largest accepted number is accepted by the service, and the next one is refused by both."""
+    spec = TensorSpec("x", DATATYPES[name], (1,))
+    element = input_schema(spec, 0)["items"]
+    if name == "FP64":
+        largest = element["maximum"]
+    else:
+        bound = element["exclusiveMaximum"]
+        largest = np.nextafter(bound, 0.0).item()
+        with pytest.raises(RequestFault):
+            array_from_nested([bound], spec.datatype, 1, "x")
+    assert array_from_nested([largest], spec.datatype, 1, "x").shape == (1,)
+    assert array_from_nested([-largest], spec.datatype, 1, "x").shape == (1,)
 
 
 def test_only_float_outputs_may_be_null() -> None:

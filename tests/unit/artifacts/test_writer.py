@@ -148,6 +148,18 @@ def test_what_is_no_longer_generated_goes_away(prepare: Prepare, bundle: Path) -
     assert [path.name for path in (bundle / "model_repository").iterdir()] == ["two"]
 
 
+def test_what_the_owner_edited_does_not_go_away_unasked(prepare: Prepare, bundle: Path) -> None:
+    """A file that would be dropped counts as overwritten when its owner changed it."""
+    write_bundle(bundle, prepare("tiny", name="one").items())
+    edited = bundle / "model_repository" / "one" / "config.pbtxt"
+    edited.write_text(edited.read_text() + "# tuned by hand\n")
+    with pytest.raises(BundleEdited, match=r"one/config\.pbtxt"):
+        write_bundle(bundle, prepare("tiny", name="two").items())
+    assert "tuned" in edited.read_text()
+    write_bundle(bundle, prepare("tiny", name="two").items(), force=True)
+    assert not edited.exists()
+
+
 def test_nimify_yaml_keeps_the_owners_text(prepare: Prepare, bundle: Path) -> None:
     """Comments and order survive when the text asks for the same."""
     prepared = prepare("tiny", description="x")

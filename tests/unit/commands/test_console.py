@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from nimify.commands.console import Console, clean
+from nimify.commands.console import LEAST_PROGRESS_BYTES, Console, clean
 from nimify.commands.failures import Failure
 
 
@@ -79,12 +79,37 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
     terminal, file = _Terminal(), io.StringIO()
     for stream in (terminal, file):
         monkeypatch.setattr(sys, "stderr", stream)
-        with Console({}).progress("Reading m.onnx", 100) as report:
-            report(60)
-            report(60)
+        with Console({}).progress("Reading m.onnx", LEAST_PROGRESS_BYTES) as report:
+            report(LEAST_PROGRESS_BYTES)
+            report(1)
 
     assert "Reading m.onnx" in terminal.getvalue()
     assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize("attribute", ["quiet", "json"])
+def test_progress_can_be_turned_off(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither `--quiet` nor `--json` draws a bar."""
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console = Console({})
+    setattr(console, attribute, True)
+
+    with console.progress("Reading m.onnx", LEAST_PROGRESS_BYTES) as report:
+        report(1)
+
+    assert terminal.getvalue() == ""
+
+
+def test_short_work_draws_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar that is gone before it can be read is noise."""
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with Console({}).progress("Reading m.onnx", 1000) as report:
+        report(1000)
+
+    assert terminal.getvalue() == ""
 
 
 def test_a_narrow_encoding_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

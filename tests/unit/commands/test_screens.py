@@ -84,6 +84,20 @@ def test_create_tells_the_same_in_json(run: Run, tmp_path: Path) -> None:
     assert json.loads(run("create", "digits.onnx", "--json", "--no-trial")[1])["outcome"] == "unchanged"
 
 
+def test_a_truncated_model_is_one_line_wherever_it_ends(run: Run, tmp_path: Path) -> None:
+    """At each of 40 points the error names the file, the exit code is that of a model, and nothing is written."""
+    content = models.save(models.digits_mlp(), tmp_path / "whole.onnx").read_bytes()
+    for length in range(0, len(content) - 1, len(content) // 40 + 1):
+        (tmp_path / "cut.onnx").write_bytes(content[:length])
+
+        code, out, err = run("create", "cut.onnx")
+
+        assert (code, out) == (3, ""), length
+        assert err.startswith("Error: Cannot use 'cut.onnx': "), err
+        assert len(err.splitlines()) <= 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.onnx", "whole.onnx"]
+
+
 def test_validate_shows_a_table_and_counts(run: Run, tmp_path: Path) -> None:
     """A damaged bundle ends with 1, and every check is listed with its result."""
     models.save(models.digits_mlp(), tmp_path / "digits.onnx")

@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,15 @@ from nimify.serving.runners import InlineRunner, ThreadRunner
 from nimify.testing.engines import EchoEngine, FirstRowEngine, Inputs
 
 FOREVER_S = 1e12
+STARTED: list[Runner] = []
 RUNNERS = pytest.mark.parametrize("runner_type", [InlineRunner, ThreadRunner])
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    while STARTED:
+        STARTED.pop().stop()
 
 
 @dataclass
@@ -91,6 +99,8 @@ def bench(
 ) -> Bench:
     registry, log = Registry(), io.StringIO()
     engine = engine or EchoEngine({"x": ("FP32", ["batch", None])})
+    runner = runner or InlineRunner()
+    STARTED.append(runner)
     metrics = ModelMetrics(registry, "m", "1")
     batcher = Batcher(
         engine,
@@ -98,7 +108,7 @@ def bench(
         max_batch_size=max_batch_size,
         max_queue_size=max_queue_size,
         max_queue_delay_us=max_queue_delay_us,
-        runner=runner or InlineRunner(),
+        runner=runner,
         metrics=metrics,
         log=Log("debug", stream=log),
     )

@@ -65,7 +65,7 @@ def test_json_logging_is_a_flag(text: str, flag: bool) -> None:
         ("NIM_HTTP_API_PORT", "http"),
         ("NIM_HTTP_API_PORT", "-1"),
         ("NIM_HTTP_API_PORT", "8000.0"),
-        ("NIM_HTTP_API_PORT", "８０００"),
+        ("NIM_HTTP_API_PORT", "\uff18\uff10\uff10\uff10"),
         ("NIM_SERVER_PORT", "tcp://10.0.0.1:80"),
         ("NIM_HTTP_MAX_WORKERS", "two"),
         ("NIM_HTTP_MAX_WORKERS", "1" * 5000),

@@ -12,10 +12,11 @@ from typing import Any, Final
 from nimify.errors import one_line
 from nimify.tensors import Dim, TensorSpec
 
-# From these numbers on, rounding to the datatype gives infinity, which the service refuses.
+# From these numbers on, rounding to the datatype gives infinity, which the service refuses. Half a step of float32 less
+# for BF16, whose elements are rounded to float32 first.
 _FLOAT_BOUNDS: Final[Mapping[str, float]] = {
     "FP16": 65520.0,
-    "BF16": 2.0**128 - 2.0**119,
+    "BF16": 2.0**128 - 2.0**119 - 2.0**103,
     "FP32": 2.0**128 - 2.0**103,
 }
 _FP64_MAX: Final = 1.7976931348623157e308

@@ -68,7 +68,12 @@ class OnnxRuntimeEngine:
                 f"ONNX Runtime {ort.__version__} cannot load it: {ort_cause(error, model_file)}",
                 remedy="Check it with onnx.checker, or export it again for this version.",
             ) from error
-        return cls(session)
+        engine = cls(session)
+        if engine._has_bf16 and engine._strings_in:
+            raise UnsupportedModel(
+                model_file.name, "it takes text and has BF16 tensors; ONNX Runtime cannot be given both at once."
+            )
+        return engine
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run the model once; see `Engine.run`."""
@@ -88,7 +93,7 @@ class OnnxRuntimeEngine:
         feeds = {
             name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BF16.onnx)
             if datatypes[name] is _BF16
-            else ort.OrtValue.ortvalue_from_numpy(_as_text(array) if array.dtype.hasobject else array)
+            else ort.OrtValue.ortvalue_from_numpy(array)
             for name, array in inputs.items()
         }
         values = self._session.run_with_ort_values(list(outputs), feeds)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from nimify.serving.batching import Answer
-from nimify.serving.dataplane import DataPlane, InferenceRequest
+from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.http.messages import Reply, Request, Response, fault_response
@@ -31,7 +31,6 @@ from nimify.serving.validation import InputContract
 
 _KEYS: Final = frozenset({"inputs", "outputs", "id", "parameters"})
 _PARAMETERS: Final = frozenset({"timeout"})
-_MAX_TIMEOUT_US: Final = 2**53
 _MAX_ID: Final = 256
 
 
@@ -176,10 +175,7 @@ def _timeout_s(parameters: Any) -> float:
     unknown = checked.keys() - _PARAMETERS
     if unknown:
         raise invalid(f"There is no parameter {quoted(min(unknown))}; known is 'timeout'.")
-    timeout_us = checked.get("timeout", 0)
-    if type(timeout_us) is not int or not 0 <= timeout_us <= _MAX_TIMEOUT_US:
-        raise invalid("'timeout' must be a whole number of microseconds, 0 or more.")
-    return timeout_us / 1e6
+    return timeout_s(checked)
 
 
 def add_v1_inference(

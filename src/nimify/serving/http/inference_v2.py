@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from nimify.serving.batching import Answer
 from nimify.serving.classification import classified
-from nimify.serving.dataplane import DataPlane, InferenceRequest
+from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.http.messages import JSON, OCTETS, Reply, Request, Response, fault_response, json_response
@@ -36,7 +36,6 @@ from nimify.version import __version__
 _EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
 _HEADER_KEY: Final = HEADER_LENGTH.lower().encode()
 _RESERVED: Final = "triton_"
-_MAX_TIMEOUT_US: Final = 2**53
 
 
 def add_v2_routes(router: Router, spec: ServiceSpec, lifecycle: Lifecycle, data_plane: DataPlane) -> None:
@@ -152,7 +151,7 @@ class V2Inference:
             datatypes=datatypes,
             wanted=_wanted_outputs(fields.get("outputs"), binary_default),
             binary_default=binary_default,
-            timeout_s=_timeout_s(parameters),
+            timeout_s=timeout_s(parameters),
         )
 
     def _raw_request(self, body: bytes) -> ParsedRequest:
@@ -236,13 +235,6 @@ def _boolean(parameters: dict[str, Any], name: str) -> bool:
     if type(value) is not bool:
         raise invalid(f"The parameter '{name}' must be true or false.")
     return value
-
-
-def _timeout_s(parameters: dict[str, Any]) -> float:
-    timeout_us = parameters.get("timeout", 0)
-    if type(timeout_us) is not int or not 0 <= timeout_us <= _MAX_TIMEOUT_US:
-        raise invalid("The parameter 'timeout' must be a whole number of microseconds, 0 or more.")
-    return timeout_us / 1e6
 
 
 def _wanted_outputs(rows: Any, binary_default: bool) -> list[WantedOutput]:

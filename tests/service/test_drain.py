@@ -1,0 +1,228 @@
+"""Stopping: nothing that was accepted is lost, and whoever is in a hurry is obeyed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningService
+    from tests.service.conftest import Ask, Dial
+
+StartService = Callable[..., "RunningService"]
+Eventually = Callable[..., None]
+
+NOTICE_S = 0.3
+"""How long clients go on after readiness fell: what an endpoint's removal takes to reach them."""
+
+
+class Load:
+    """Clients that send distinct requests and keep every answer that was not right.
+
+    Half of them keep their connection for as long as the service does; the others open one for each request.
+    """
+
+    def __init__(self, port: int, *, threads: int = 6) -> None:
+        self.failures: list[str] = []
+        self.answered = 0
+        self.answered_when_stopping = 0
+        self.stopping = threading.Event()
+        self._enough = threading.Event()
+        self._port = port
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Send no further request, and wait for the answers to those that were sent."""
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        turn = 0
+        while not self._enough.is_set():
+            turn += 1
+            try:
+                self._ask(connection, float(number * 100_000 + turn))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a lost request
+                self.failures.append(repr(error))
+                connection.close()
+            if number % 2:
+                connection.close()
+        connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection, value: float) -> None:
+        connection.request("POST", "/v1/infer", json.dumps({"inputs": {"x": [[value, 0, 0, 0]]}}))
+        response = connection.getresponse()  # closes its side by itself after `Connection: close`
+        body = response.read()
+        if response.status != 200 or json.loads(body)["outputs"]["y"][0][0] != value + 1:
+            self.failures.append(f"{response.status} {body[:200]!r}")
+        with self._lock:
+            self.answered += 1
+            self.answered_when_stopping += self.stopping.is_set()
+
+
+def _is_ready(ask: Ask, service: RunningService) -> bool:
+    return ask(service, "GET", "/v1/health/ready").status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1] * 16 + [2] * 4, ids=lambda workers: f"{workers}-workers")
+def test_no_request_is_lost_when_the_service_is_told_to_stop(
+    workers: int, start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, eventually: Eventually
+) -> None:
+    """Under load, on kept and on new connections, until the clients have taken notice."""
+    service = start_service(make_bundle("tiny"), "--drain", "0.8", "--workers", str(workers))
+    load = Load(service.port)
+    try:
+        eventually(lambda: load.answered > 100, what="load")
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not _is_ready(ask, service), timeout_s=0.4, what="readiness' fall")
+        load.stopping.set()
+        time.sleep(NOTICE_S)
+    finally:
+        load.stop()
+    assert service.process.wait(10) == 0
+    assert load.failures == []
+    assert load.answered_when_stopping > 0
+
+
+def test_a_stopping_service_answers_and_asks_clients_to_leave(
+    start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, dial: Dial, eventually: Eventually
+) -> None:
+    """Alive, not ready on either API, and still serving."""
+    service = start_service(make_bundle("tiny"), "--drain", "30")
+    with dial(service) as kept:
+        kept.send(b"GET /v1/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+        before = kept.answer()
+        assert before is not None
+        assert before.status == 200
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not _is_ready(ask, service), timeout_s=1.0)
+        kept.send(b"GET /v1/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+        after = kept.answer()
+        assert after is not None
+        assert (after.status, after.headers["connection"]) == (503, "close")
+        assert after.json["message"] == "Service is not ready: it is stopping."
+        assert kept.at_end()
+    assert ask(service, "GET", "/v1/health/live").status == 200
+    assert ask(service, "GET", "/v2/health/live").status == 200
+    assert ask(service, "GET", "/v2/health/ready").status == 400
+    assert ask(service, "GET", "/v2/models/tiny/ready").status == 400
+    assert ask(service, "POST", "/v1/infer", {"inputs": {"x": [[1, 2, 3, 4]]}}).status == 200
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_second_signal_hurries(
+    second: signal.Signals,
+    workers: str,
+    start_service: StartService,
+    make_bundle: Callable[..., Path],
+    ask: Ask,
+    eventually: Eventually,
+) -> None:
+    """The rest of the drain is skipped."""
+    service = start_service(make_bundle("tiny"), "--drain", "60", "--workers", workers)
+    service.process.send_signal(signal.SIGTERM)
+    eventually(lambda: not _is_ready(ask, service))
+    assert service.stop(second, timeout_s=5) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupt_stops_without_a_drain(
+    workers: str, start_service: StartService, make_bundle: Callable[..., Path]
+) -> None:
+    """Whoever pressed Ctrl-C does not want to wait."""
+    service = start_service(make_bundle("tiny"), "--drain", "60", "--workers", workers)
+    assert service.stop(signal.SIGINT, timeout_s=5) == 0
+
+
+def _count(steps: int) -> bytes:
+    body = b'{"inputs":{"x":[%d]}}' % steps
+    return b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _in_flight(ask: Ask, service: RunningService) -> bool:
+    return b"nim_http_requests_in_flight 2\n" in ask(service, "GET", "/v1/metrics").body
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_request_in_flight_is_finished(
+    number: signal.Signals, start_service: StartService, steps_bundle: Path, ask: Ask, dial: Dial, eventually: Eventually
+) -> None:
+    """It gets its answer after the listener has closed, and idle connections do not delay the end."""
+    service = start_service(steps_bundle, "--drain", "0")
+    idle = dial(service)
+    with dial(service) as wire:
+        wire.send(_count(500_000))
+        eventually(lambda: _in_flight(ask, service), what="the request's start")
+        service.process.send_signal(number)
+        answer = wire.answer()
+        assert answer is not None
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert answer.json["outputs"]["y"] == [1_000_000.0]
+    assert idle.at_end()
+    assert service.process.wait(5) == 0
+
+
+def test_an_unfinished_request_is_told_by_the_exit_code(
+    start_service: StartService, steps_bundle: Path, ask: Ask, dial: Dial, eventually: Eventually
+) -> None:
+    """8 when the grace was over before the answer; the client's connection is cut."""
+    service = start_service(steps_bundle, "--drain", "0", "--shutdown-grace", "0.1")
+    with dial(service) as wire:
+        wire.send(_count(2_000_000))
+        eventually(lambda: _in_flight(ask, service), what="the request's start")
+        assert service.stop() == 8
+        assert wire.answer() is None
+
+
+def test_a_request_that_is_still_arriving_may_finish(
+    start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, dial: Dial, eventually: Eventually
+) -> None:
+    """Half a request is as good as a whole one, while the grace lasts."""
+    service = start_service(make_bundle("tiny"), "--drain", "0.5")
+    body = b'{"inputs":{"x":[[1,2,3,4]]}}'
+    with dial(service) as wire:
+        wire.send(b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+        wire.send(body[:10])
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not _is_ready(ask, service), timeout_s=0.4)
+        eventually(lambda: _refuses(service), what="the listener's end")
+        wire.send(body[10:])
+        answer = wire.answer()
+        assert answer is not None
+        assert answer.status == 200
+    assert service.process.wait(5) == 0
+
+
+def _refuses(service: RunningService) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
+    try:
+        connection.connect()
+    except ConnectionRefusedError:
+        return True
+    finally:
+        connection.close()
+    return False
+
+
+def test_stopping_while_the_model_loads_ends_at_once(
+    start_service: StartService, steps_bundle: Path
+) -> None:
+    """There is nothing to finish."""
+    service = start_service(steps_bundle, "--drain", "0", wait_ready=False)
+    assert service.stop(timeout_s=10) == 0

@@ -1,0 +1,221 @@
+"""Several workers: one service to its clients, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningService
+    from tests.service.conftest import Ask, Dial, RunServe, ScrapeOf
+
+StartService = Callable[..., "RunningService"]
+Eventually = Callable[..., None]
+
+
+def _workers(service: RunningService) -> set[int]:
+    pid = service.process.pid
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def pair(start_service: StartService, make_bundle: Callable[..., Path]) -> RunningService:
+    """A service of two workers."""
+    return start_service(make_bundle("tiny"), "--workers", "2")
+
+
+def test_counts_are_exact_over_workers(pair: RunningService, ask: Ask, scrape: ScrapeOf) -> None:
+    """Whichever worker is asked, it tells of both."""
+    before = scrape(pair)
+
+    def send(number: int) -> int:
+        return ask(pair, "POST", "/v1/infer", {"inputs": {"x": [[1, 2, 3, 4] * (1 + number % 10 // 9)]}}).status
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(send, range(400)))
+    assert (statuses.count(200), statuses.count(400)) == (360, 40)
+    scrapes = [scrape(pair) for _ in range(10)]
+    for number, after in enumerate(scrapes, 1):
+        for name, labels, grown in (
+            ("nv_inference_request_success", {}, 360),
+            ("nv_inference_count", {}, 360),
+            ("nim_request_duration_seconds_count", {}, 360),
+            ("nim_queue_duration_seconds_count", {}, 360),
+            ("nv_inference_request_failure", {"reason": "OTHER"}, 40),
+            ("nim_http_responses_total", {"code": "400"}, 40),
+            ("nim_http_responses_total", {"code": "200"}, 360 + number),
+        ):
+            assert after.value(name, **labels) - before.value(name, **labels) == grown, name
+        assert after.value("nim_workers") == 2
+        assert after.value("nim_ready") == 1
+        assert after.value("nim_worker_restarts_total") == 0
+
+
+def test_a_killed_worker_is_replaced_and_the_other_goes_on(
+    start_service: StartService, make_bundle: Callable[..., Path], scrape: ScrapeOf, eventually: Eventually
+) -> None:
+    """Only connections of the dead one break, the service stays ready, and no counter falls back."""
+    service = start_service(make_bundle("tiny"), "--workers", "2")
+    before = _workers(service)
+    assert len(before) == 2
+    load = _Load(service.port)
+    try:
+        eventually(lambda: load.answered > 100)
+        start = scrape(service)
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: not _runs(victim))
+        answered = load.answered
+        eventually(lambda: load.answered > answered + 100, what="the other worker's answers")
+        last = start
+        while last.value("nim_worker_restarts_total") < 1:
+            last = _assert_monotonic(last, scrape(service))
+        eventually(lambda: len(_workers(service)) == 2)
+        answered = load.answered
+        eventually(lambda: load.answered > answered + 100)
+        _assert_monotonic(last, scrape(service))
+    finally:
+        load.stop()
+    assert load.wrong == []
+    assert load.not_ready == 0
+    assert len(load.broken) <= 2 * load.clients, load.broken
+    # The dead worker may have counted an answer that did not leave it any more.
+    counted = scrape(service).value("nv_inference_request_success")
+    assert load.answered <= counted <= load.answered + len(load.broken)
+    assert victim not in _workers(service)
+    assert service.stop() == 0
+
+
+def _assert_monotonic(before: object, after: object) -> object:
+    for name, family in after.families.items():  # type: ignore[attr-defined]
+        for key, value in family.samples.items():
+            if family.kind != "gauge":
+                assert value >= before.families[name].samples[key], key  # type: ignore[attr-defined]
+    return after
+
+
+class _Load:
+    """Clients that try again when their connection breaks, as clients do, and keep count of everything."""
+
+    clients = 4
+
+    def __init__(self, port: int) -> None:
+        self.answered = 0
+        self.wrong: list[str] = []
+        self.broken: list[str] = []
+        self.not_ready = 0
+        self._port = port
+        self._lock = threading.Lock()
+        self._enough = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        while not self._enough.is_set():
+            try:
+                self._ask(connection, number)
+            except (http.client.HTTPException, ConnectionError) as error:
+                with self._lock:
+                    self.broken.append(repr(error))
+                connection.close()
+        connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection, number: int) -> None:
+        connection.request("GET", "/v1/health/ready")
+        response = connection.getresponse()
+        response.read()
+        self.not_ready += response.status != 200
+        connection.request("POST", "/v1/infer", json.dumps({"inputs": {"x": [[number, 0, 0, 0]]}}))
+        response = connection.getresponse()
+        body = response.read()
+        with self._lock:
+            if response.status == 200 and json.loads(body)["outputs"]["y"][0][0] == number + 1:
+                self.answered += 1
+            else:
+                self.wrong.append(f"{response.status} {body[:200]!r}")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("options", "code"), [([], 4), (["--no-verify"], 3)], ids=["verified", "unverified"])
+def test_a_model_that_cannot_load_ends_the_service(
+    workers: str,
+    options: list[str],
+    code: int,
+    make_bundle: Callable[..., Path],
+    run_serve: RunServe,
+    tmp_path: Path,
+) -> None:
+    """With the exit code of the cause: another worker could not load it either."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(make_bundle("tiny"), bundle)
+    (model,) = bundle.glob("model_repository/*/1/model.onnx")
+    model.write_bytes(b"not a model")
+    done = run_serve(bundle, "--workers", workers, *options)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "model.onnx" in done.stderr
+
+
+def test_a_killed_supervisor_leaves_no_orphan(
+    start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
+) -> None:
+    """Its workers end with it, and the port is free."""
+    service = start_service(make_bundle("tiny"), "--workers", "2")
+    workers = _workers(service)
+    assert len(workers) == 2
+    assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+    eventually(lambda: not any(map(_runs, workers)), what="the workers' end")
+
+
+def test_workers_that_are_told_to_stop_are_not_replaced(
+    start_service: StartService, make_bundle: Callable[..., Path]
+) -> None:
+    """The service ends whole."""
+    service = start_service(make_bundle("tiny"), "--workers", "2")
+    workers = _workers(service)
+    assert service.stop() == 0
+    assert not any(map(_runs, workers))
+    assert "replacing" not in service.log.read_text()
+
+
+def test_a_worker_that_keeps_dying_is_replaced_less_and_less_often(
+    start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, scrape: ScrapeOf, eventually: Eventually
+) -> None:
+    """The first replacement is immediate, the next one waits; the other worker serves all the while."""
+    service = start_service(make_bundle("tiny"), "--workers", "2")
+    survivor = max(_workers(service))
+    for round_ in (1, 2):
+        eventually(lambda: len(_workers(service)) == 2)
+        eventually(lambda: scrape(service).value("nim_worker_restarts_total") == round_ - 1)
+        (victim,) = _workers(service) - {survivor}
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda pid=victim: not _runs(pid))
+        assert ask(service, "GET", "/v1/health/ready").status == 200
+    eventually(lambda: scrape(service).value("nim_worker_restarts_total") == 2)
+    pauses = [line.rsplit("after_s=", 1)[1] for line in service.log.read_text().splitlines() if "replacing" in line]
+    assert list(map(float, pauses)) == [0.0, 0.5]
+    assert service.stop() == 0

@@ -1,0 +1,58 @@
+"""The generated reference pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nimify import cli
+from nimify.config import ModelConfig
+from nimify.testing import reference
+
+_PAGES = {"cli.md", "configuration.md", "metrics.md"}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fresh pages."""
+    folder = tmp_path_factory.mktemp("reference")
+    assert reference.main([str(folder)]) == 0
+    return folder
+
+
+def test_every_command_is_on_the_page(pages: Path) -> None:
+    """A new command cannot be forgotten."""
+    text = (pages / "cli.md").read_text()
+
+    assert {path.name for path in pages.iterdir()} == _PAGES
+    assert [name for name in cli.COMMANDS if f"## nimify {name}\n" not in text] == []
+
+
+def test_every_setting_is_on_the_page(pages: Path) -> None:
+    """Each setting has a row, and each limit says what it is, in the service's own words."""
+    rows = [line for line in (pages / "configuration.md").read_text().splitlines() if line.startswith("| `")]
+
+    assert {row.split("`")[1].partition(".")[0] for row in rows} == set(ModelConfig.model_fields)
+    assert [row for row in rows if row.startswith("| `limits.") and row.endswith("|  |")] == []
+
+
+def test_check_shows_what_differs_and_edits_nothing(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--check` ends with 1 and a diff, and with 0 when all is current."""
+    page = pages / "metrics.md"
+    fresh = page.read_text()
+    assert reference.main(["--check", str(pages)]) == 0
+
+    page.write_text(fresh.replace("# Metrics", "# Old"))
+    code = reference.main(["--check", str(pages)])
+
+    assert code == 1
+    assert "-# Old\n+# Metrics" in capsys.readouterr().out
+    assert "# Old" in page.read_text()
+    page.write_text(fresh)
+
+
+def test_wrong_arguments_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a folder it says how it is called."""
+    assert reference.main([]) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
