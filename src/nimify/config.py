@@ -36,7 +36,9 @@ _PLAIN_MESSAGES: Final = {
 
 class _Section(BaseModel):
     # Strict, because YAML turns `yes` into a boolean, which must not become the number 1.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class LicenseConfig(_Section):
@@ -65,6 +67,7 @@ class StepConfig(_Section):
     use: str
     """Name of a processor, or `file.py:name` for your own."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """What it is told; see its own description."""
 
     @field_validator("options")
     @classmethod
@@ -94,20 +97,30 @@ class LimitsConfig(_Section):
     """What one replica accepts; left out, the service's defaults hold."""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] | None = None
+    """Longest request body, in bytes."""
     max_connections: Annotated[int, Field(ge=1)] | None = None
+    """Open client connections."""
     max_queue_size: Annotated[int, Field(ge=1)] | None = None
+    """Requests that may wait for the engine."""
     header_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that the headers of a request may take to arrive."""
     body_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that the body of a request may take to arrive."""
     keep_alive_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that an idle connection is kept."""
     request_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds from receipt to answer."""
     drain_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds that SIGTERM keeps the service accepting, while it is no longer ready."""
     shutdown_grace_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds that requests in flight may take after that."""
 
 
 class GoldenConfig(_Section):
     """How golden requests are drawn and compared."""
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """What random inputs are drawn from."""
     sample: str | None = None
     """An .npz or .json file with your own inputs, relative to nimify.yaml."""
     rtol: Annotated[float, Field(ge=0)] | None = None
@@ -129,6 +142,7 @@ class ModelConfig(_Section):
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")] = "1.0.0"
     """Release of the service."""
     description: str = ""
+    """What the service is for, in the words of its users."""
     license: LicenseConfig = LicenseConfig()
     batching: BatchingConfig = BatchingConfig()
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -17,7 +17,7 @@ _HEADER: Final = """\
 #
 # What was asked for of the service made from {source}.
 # This is the file to edit; everything else in this folder is generated. What is left out is decided, and plan.json
-# says how and why. After a change run `nimify create` with the same model again.
+# says how and why. After a change run `nimify create` on this folder.
 """
 _EXAMPLES: Final = """
 # For example:

@@ -139,6 +139,11 @@ class Registry:
         self._cells[0] = state
 
     @property
+    def state(self) -> float:
+        """What this slot's worker, or the one before it, last told; 0 before anything was told."""
+        return float(self._cells[0])
+
+    @property
     def states(self) -> list[float]:
         """What each slot's worker last told; 0 before it told anything."""
         return [float(state) for state in self._memory[::CELLS_PER_SLOT]]

@@ -18,15 +18,15 @@ class State(float, Enum):
 class Lifecycle:
     """Starting, ready, or going to stop.
 
-    The service is ready when every worker has loaded its model and none was told to stop.
+    The service is ready when every worker has loaded its model and none was told to stop. A worker that replaces a dead
+    one listens only when it has loaded; until then its predecessor's state stands, because the others are the service.
     """
 
     def __init__(self, registry: Registry, gauge: Gauge, *, replacement: bool = False) -> None:
         self._registry = registry
         self._gauge = gauge
-        # A worker that replaces a dead one listens only when it has loaded: until then the others are the service.
-        self._started = replacement
-        registry.set_state(State.STARTING)
+        if not replacement or registry.state < State.STARTING:
+            registry.set_state(State.STARTING)
 
     def worker_ready(self) -> None:
         """This worker has loaded its model."""
@@ -41,12 +41,7 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether the service can answer and will go on doing so."""
-        lowest = min(self._registry.states)
-        if lowest < State.STARTING:
-            return False
-        if not self._started and lowest > State.STARTING:
-            self._started = True
-        return self._started
+        return min(self._registry.states) > State.STARTING
 
     @property
     def reason(self) -> str:

@@ -61,8 +61,8 @@ class ServedModel:
             ModelError: The engine cannot load it.
         """
         started_s = time.monotonic()
-        loop = asyncio.get_running_loop()
-        engine, full_batch_s = await loop.run_in_executor(None, self._open, verify)
+        # A thread of our own: the event loop's pool would make a stop wait until a large model has loaded.
+        engine, full_batch_s = await on_a_thread(partial(self._open, verify))
         inline = full_batch_s is not None and full_batch_s <= INLINE_LIMIT_S
         self._engine = engine
         self._runner = InlineRunner() if inline else ThreadRunner()

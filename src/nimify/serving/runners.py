@@ -9,9 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
+from typing import TypeVar
 
 from nimify.serving.batching import Run
+
+Result = TypeVar("Result")
 
 _Task = tuple[Run, Callable[[Run], None], Callable[[Run], None]]
 
@@ -53,3 +58,25 @@ class ThreadRunner:
                 self._loop.call_soon_threadsafe(done, run)
             except RuntimeError:  # the loop was closed meanwhile: nobody waits for the answer
                 return
+
+
+async def on_a_thread(work: Callable[[], Result]) -> Result:
+    """What `work` returns or raises; it runs on a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(settled: Callable[[], None]) -> None:
+        if not future.done():  # nobody may wait any more
+            settled()
+
+    def run() -> None:
+        settled: Callable[[], None]
+        try:
+            settled = partial(future.set_result, work())
+        except Exception as error:  # noqa: BLE001 - handed over whole, to be raised where it is awaited
+            settled = partial(future.set_exception, error)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, settled)
+
+    threading.Thread(target=run, name="nimify-load", daemon=True).start()
+    return await future
