@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+# Tests compare with direct ONNX Runtime, which would otherwise start its telemetry client (see the engine).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 @dataclass
 class RunningService:

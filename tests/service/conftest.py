@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -381,6 +382,25 @@ def steps_bundle(make_bundle_of: Callable[..., Path]) -> Path:
     most = graph.op("ReduceMax", x, keepdims=0)
     _counting_loop(graph, graph.op("Cast", x, to=DATATYPES["FP32"].onnx), most, ["n"])
     return make_bundle_of("steps", graph.model())
+
+
+@pytest.fixture(scope="session")
+def slow_start_bundle(
+    steps_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A bundle that takes many seconds to warm up; to be served with `--no-verify`.
+
+    Its model was swapped for one of the same signature: making a bundle of it would take as long.
+    """
+    graph = GraphBuilder("steps")
+    x = graph.input("x", "INT64", ["n"])
+    start = graph.op("Cast", x, to=DATATYPES["FP32"].onnx)
+    _counting_loop(graph, start, graph.constant(50_000_000, "int64"), ["n"])
+    bundle = tmp_path_factory.mktemp("slow-start") / "bundle"
+    shutil.copytree(steps_bundle, bundle)
+    (file,) = bundle.glob("model_repository/*/1/model.onnx")
+    file.write_bytes(graph.model().SerializeToString())
+    return bundle
 
 
 RunServe = Callable[..., "subprocess.CompletedProcess[str]"]

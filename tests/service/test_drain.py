@@ -220,9 +220,23 @@ def _refuses(service: RunningService) -> bool:
     return False
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_stopping_while_the_model_loads_ends_at_once(
-    start_service: StartService, steps_bundle: Path
+    workers: str, start_service: StartService, slow_start_bundle: Path
 ) -> None:
-    """There is nothing to finish."""
-    service = start_service(steps_bundle, "--drain", "0", wait_ready=False)
-    assert service.stop(timeout_s=10) == 0
+    """There is nothing to finish, and loading is not waited for."""
+    service = start_service(slow_start_bundle, "--no-verify", "--workers", workers, wait_ready=False)
+    assert service.stop(timeout_s=3) == 0
+
+
+def test_a_run_that_nobody_waits_for_does_not_spoil_the_end(
+    start_service: StartService, steps_bundle: Path, ask: Ask, dial: Dial, eventually: Eventually
+) -> None:
+    """The engine cannot be interrupted; the process ends with its own code all the same."""
+    service = start_service(steps_bundle, "--drain", "0")
+    with dial(service) as wire:
+        wire.send(_count(5_000_000))
+        eventually(lambda: _in_flight(ask, service), what="the request's start")
+        wire.reset()
+        eventually(lambda: not _in_flight(ask, service), what="the client's end")
+    assert service.stop(timeout_s=2) == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +72,20 @@ def serve(console: Console, /, source: Path, **options: Any) -> int:
         from nimify.serving.spec import ServiceSpec
 
         _announce(console, settings, ServiceSpec.load(bundle))
-        return run(bundle, settings)
+        code = run(bundle, settings)
+    _leave_threads_behind(code)
+    return code
+
+
+def _leave_threads_behind(code: int) -> None:
+    """End the process at once when a thread is still inside the engine: it cannot be stopped.
+
+    The interpreter would abort on its way out when such a thread comes back to it.
+    """
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _settings(options: dict[str, Any]) -> ServiceSettings:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Batcher, Runner
 from nimify.serving.engines.engine import Array, Engine, EngineRefused
 from nimify.serving.logs import Log
-from nimify.serving.runners import InlineRunner, ThreadRunner
+from nimify.serving.runners import InlineRunner, ThreadRunner, on_a_thread
 from nimify.serving.spec import Limits, ServiceSpec
 from nimify.tensors import TensorSpec
 

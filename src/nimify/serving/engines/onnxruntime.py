@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
+# The Linux wheel brings a telemetry client that starts with the import and leaves a file in the temporary folder.
+# A user who wants it sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 
 from nimify.errors import ModelError, UnsupportedModel, one_line, shortened
