@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,8 +84,9 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path, *, timeout_s: flo
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         for line in log.read_text().splitlines():
-            if " listening " in line and "url=" in line:
-                return line.split("url=", 1)[1].split()[0]
+            # In words, or as JSON: url=http://… or "url":"http://…".
+            if "listening" in line and (url := re.search(r"http://[^\s\"]+", line)):
+                return url[0]
         if process.poll() is not None:
             raise RuntimeError(f"the service ended with {process.returncode}:\n{log.read_text()}")
         time.sleep(0.02)

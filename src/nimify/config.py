@@ -241,6 +241,13 @@ class _StrictLoader(yaml.SafeLoader):
 class _StrictDumper(yaml.SafeDumper):
     """Writes what `_StrictLoader` reads: text that looks like a number to it is quoted."""
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # Left to itself, PyYAML writes Unicode's rare line ends as they are, and reads all of them as "\n".
+        style = '"' if {"\r", "\x85", "\u2028", "\u2029"} & set(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_StrictDumper.add_representer(str, _StrictDumper.represent_str)
 
 for _yaml_type in (_StrictLoader, _StrictDumper):
     # YAML 1.1, as PyYAML has it, takes `1e-3` for text; everybody else takes it for a number.

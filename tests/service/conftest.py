@@ -385,9 +385,7 @@ def steps_bundle(make_bundle_of: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def slow_start_bundle(
-    steps_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def slow_start_bundle(steps_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that takes many seconds to warm up; to be served with `--no-verify`.
 
     Its model was swapped for one of the same signature: making a bundle of it would take as long.
@@ -412,7 +410,7 @@ def run_serve() -> RunServe:
 
     def run(bundle: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "nimify", "serve", str(bundle), "--port", "0", *options],
+            [sys.executable, "-m", "nimify", "serve", str(bundle), *options],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,

@@ -50,7 +50,9 @@ class Subject:
         """What ONNX Runtime itself answers."""
         names = [row["name"] for row in self.metadata["outputs"]]
         if any(array.dtype == BF16 for array in inputs.values()):
-            feeds = {name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(a.view("<u2"), 16) for name, a in inputs.items()}
+            feeds = {
+                name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(a.view("<u2"), 16) for name, a in inputs.items()
+            }
             return dict(zip(names, map(_bf16, self.session.run_with_ort_values(names, feeds)), strict=True))
         outputs = self.session.run(names, {name: _as_text(array) for name, array in inputs.items()})
         return dict(zip(names, map(_as_bytes, outputs), strict=True))
@@ -141,9 +143,7 @@ def test_health_and_metadata_are_as_the_model_is(kind: str, subjects: Callable[[
 
 @pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize("kind", models.ALL)
-def test_binary_answers_are_the_engines_bit_for_bit(
-    kind: str, rows: int, subjects: Callable[[str], Subject]
-) -> None:
+def test_binary_answers_are_the_engines_bit_for_bit(kind: str, rows: int, subjects: Callable[[str], Subject]) -> None:
     """At one row, and at four where rows may be merged."""
     subject = subjects(kind)
     if rows > 1 and not subject.max_batch_size:

@@ -161,7 +161,12 @@ def _in_flight(ask: Ask, service: RunningService) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_request_in_flight_is_finished(
-    number: signal.Signals, start_service: StartService, steps_bundle: Path, ask: Ask, dial: Dial, eventually: Eventually
+    number: signal.Signals,
+    start_service: StartService,
+    steps_bundle: Path,
+    ask: Ask,
+    dial: Dial,
+    eventually: Eventually,
 ) -> None:
     """It gets its answer after the listener has closed, and idle connections do not delay the end."""
     service = start_service(steps_bundle, "--drain", "0")

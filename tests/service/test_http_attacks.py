@@ -146,7 +146,10 @@ REFUSED: dict[str, tuple[bytes, set[int]]] = {
         )
     },
     **{
-        f"encoding-{name!r}": (_with_length(b"Content-Length: %d" % len(GOOD_BODY), b"Content-Encoding: " + name), {415})
+        f"encoding-{name!r}": (
+            _with_length(b"Content-Length: %d" % len(GOOD_BODY), b"Content-Encoding: " + name),
+            {415},
+        )
         for name in (b"gzip", b"deflate", b"br", b"zstd", b"gzip, gzip", b"identity, gzip", b"garbage", b"")
     },
     **{
@@ -204,9 +207,7 @@ def test_an_odd_but_sound_request_is_answered(name: str, served: Served, dial: D
             _assert_inferred(wire.answer())
 
 
-def test_a_body_longer_than_it_says_is_not_read_on(
-    served: Served, dial: Dial, assert_refused: AssertRefused
-) -> None:
+def test_a_body_longer_than_it_says_is_not_read_on(served: Served, dial: Dial, assert_refused: AssertRefused) -> None:
     """What follows is another request, and a broken one: the connection ends there."""
     with dial(served("tiny")) as wire:
         wire.send(_with_length(LENGTH) + b"garbage\r\n\r\n" + _with_length(LENGTH))

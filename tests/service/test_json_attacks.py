@@ -316,11 +316,11 @@ def test_an_element_that_is_no_text_is_refused(
 
 
 @SURFACES
-@pytest.mark.parametrize("text", ["", "beta", "a\x00b", "\x00", "é", "\u202e", "😀", "a" * MIB], ids=lambda t: ascii(t[:9]))
+@pytest.mark.parametrize(
+    "text", ["", "beta", "a\x00b", "\x00", "é", "\u202e", "😀", "a" * MIB], ids=lambda t: ascii(t[:9])
+)
 @pytest.mark.parametrize("escaped", [True, False], ids=["escaped", "plain"])
-def test_any_sound_text_comes_back_as_it_was(
-    surface: str, text: str, escaped: bool, served: Served, ask: Ask
-) -> None:
+def test_any_sound_text_comes_back_as_it_was(surface: str, text: str, escaped: bool, served: Served, ask: Ask) -> None:
     """NUL characters, other planes and a megabyte included."""
     element = json.dumps(text, ensure_ascii=escaped)
     answer = ask(served("strings"), "POST", _path(surface, "strings"), _word(surface, element).encode())

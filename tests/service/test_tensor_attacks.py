@@ -36,7 +36,11 @@ def post(ask: Ask) -> Post:
     """Send an inference request made of plain data and raw bytes."""
 
     def posted(
-        service: RunningService, model: str, document: Mapping[str, Any], raw: bytes | None = None, timeout_s: float = 30
+        service: RunningService,
+        model: str,
+        document: Mapping[str, Any],
+        raw: bytes | None = None,
+        timeout_s: float = 30,
     ) -> Answer:
         header = json.dumps(document).encode()
         length = {} if raw is None else {"Inference-Header-Content-Length": str(len(header))}
@@ -167,9 +171,7 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_wrong_inputs_are_refused(
-    name: str, served: Served, post: Post, assert_refused: AssertRefused
-) -> None:
+def test_wrong_inputs_are_refused(name: str, served: Served, post: Post, assert_refused: AssertRefused) -> None:
     """Missing, unknown, doubled, unnamed or of another datatype."""
     service = served("tiny")
     assert_refused(post(service, "tiny", INPUTS[name]), {400}, v2=True)
@@ -216,9 +218,7 @@ BINARY = {
 
 
 @pytest.mark.parametrize("name", BINARY)
-def test_a_wrong_binary_size_is_refused(
-    name: str, served: Served, post: Post, assert_refused: AssertRefused
-) -> None:
+def test_a_wrong_binary_size_is_refused(name: str, served: Served, post: Post, assert_refused: AssertRefused) -> None:
     """What the tensors say together must be what is there."""
     size, raw = BINARY[name]
     service = served("tiny")
@@ -254,9 +254,7 @@ OUTPUTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_wrong_outputs_are_refused(
-    name: str, served: Served, post: Post, assert_refused: AssertRefused
-) -> None:
+def test_wrong_outputs_are_refused(name: str, served: Served, post: Post, assert_refused: AssertRefused) -> None:
     """Unknown, doubled, or asked for in a form that there is not."""
     service = served("tiny")
     assert_refused(post(service, "tiny", {"inputs": [GOOD], "outputs": OUTPUTS[name]}), {400}, v2=True)
@@ -429,9 +427,7 @@ def test_infinite_and_undefined_results_are_null_in_json(
 
 
 @pytest.fixture(scope="module")
-def filled_service(
-    start_service: Callable[..., RunningService], make_bundle_of: Callable[..., Path]
-) -> RunningService:
+def filled_service(start_service: Callable[..., RunningService], make_bundle_of: Callable[..., Path]) -> RunningService:
     """A model whose output is as long as its input says."""
     graph = GraphBuilder("filled")
     length = graph.input("length", "INT64", [1])

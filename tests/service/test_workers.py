@@ -179,7 +179,7 @@ def test_a_model_that_cannot_load_ends_the_service(
     shutil.copytree(make_bundle("tiny"), bundle)
     (model,) = bundle.glob("model_repository/*/1/model.onnx")
     model.write_bytes(b"not a model")
-    done = run_serve(bundle, "--workers", workers, *options)
+    done = run_serve(bundle, "--port", "0", "--workers", workers, *options)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert "model.onnx" in done.stderr

@@ -74,11 +74,16 @@ class Job:
 
 @dataclass(slots=True)
 class Run:
-    """One run of the engine: what went in, and afterwards what came out and how long it took."""
+    """Requests that are run together: what went in, and afterwards what came out and how long it took.
+
+    Attributes:
+        merged: Whether all of them were one run of the engine; otherwise each was one of its own.
+    """
 
     jobs: list[Job]
     outputs: tuple[str, ...]
     answers: Sequence[Answer] = ()
+    merged: bool = False
     started_ns: int = 0
     input_ns: int = 0
     infer_ns: int = 0
@@ -226,6 +231,7 @@ class Batcher:
         if len(run.jobs) > 1:
             try:
                 run.answers = self._run_merged(run)
+                run.merged = True
                 return
             except (EngineRefused, _NotRowWise):
                 pass  # At least one of them is bad: find out which, so that the others are answered.
@@ -288,17 +294,20 @@ class Batcher:
         rows = 0
         for job in run.jobs:
             rows += job.rows
+            if not run.merged:
+                metrics.batch_size.observe(job.rows)
             waited_ns = run.started_ns - job.queued_ns
             metrics.queue_us.add(waited_ns / 1e3)
             metrics.queue_s.observe(waited_ns / 1e9)
-        requests = len(run.jobs)
         metrics.rows.add(rows)
-        metrics.executions.add()
-        metrics.batch_size.observe(rows)
+        metrics.executions.add(1 if run.merged else len(run.jobs))
+        if run.merged:
+            metrics.batch_size.observe(rows)
         # As in Triton, each request of a batch is billed the whole of its run.
-        metrics.compute_input_us.add(requests * run.input_ns / 1e3)
-        metrics.compute_infer_us.add(requests * run.infer_ns / 1e3)
-        metrics.compute_output_us.add(requests * run.output_ns / 1e3)
+        billed = len(run.jobs) if run.merged else 1
+        metrics.compute_input_us.add(billed * run.input_ns / 1e3)
+        metrics.compute_infer_us.add(billed * run.infer_ns / 1e3)
+        metrics.compute_output_us.add(billed * run.output_ns / 1e3)
 
 
 class _NotRowWise(Exception):

@@ -84,9 +84,9 @@ class Bench:
         self.asked.append(job)
         return future
 
-    def value(self, metric: str) -> float:
+    def value(self, metric: str, bucket: int = 0) -> float:
         series = next(item for item in self.registry.series if item.metric.name == metric)
-        return self.registry.total(series.first_cell)
+        return self.registry.total(series.first_cell + bucket)
 
 
 def bench(
@@ -374,10 +374,23 @@ def test_a_request_past_its_deadline_is_answered_without_a_run() -> None:
 
     async def main() -> None:
         b = bench()
-        late, good = b.ask(row(1), deadline_s=asyncio.get_running_loop().time() - 1), b.ask(row(2))
+        past_s = asyncio.get_running_loop().time() - 1
+        first, late, good = b.ask(row(1)), b.ask(row(2), deadline_s=past_s), b.ask(row(3))
         assert fault(await late).kind is Kind.DEADLINE_EXCEEDED
-        arrays(await good)
-        assert batch_sizes(b.engine) == [1]
+        await asyncio.gather(first, good)
+        assert [inputs["x"][:, 0].tolist() for inputs in b.engine.runs] == [[1, 3]]
+
+    on_loop(main)
+
+
+def test_a_deadline_is_about_waiting() -> None:
+    """A request that runs at once runs, however short its deadline; one that waits for company may be too late."""
+
+    async def main() -> None:
+        past_s = asyncio.get_running_loop().time() - 1
+        arrays(await bench().ask(row(1), deadline_s=past_s))
+        delayed = await bench(max_queue_delay_us=1).ask(row(1), deadline_s=past_s)
+        assert fault(delayed).kind is Kind.DEADLINE_EXCEEDED
 
     on_loop(main)
 
@@ -389,17 +402,16 @@ def test_a_client_that_sends_again_at_once_does_not_start_the_engine_twice() -> 
         runner = HeldRunner()
         b = bench(runner=runner, max_batch_size=0)
         past_s = asyncio.get_running_loop().time() - 1
+        b.ask(row(0))
         b.ask(row(1), deadline_s=past_s, then=lambda: b.ask(row(3)))
         b.ask(row(2))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert len(runner.held) == 1
-        runner.release()
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert len(runner.held) == 1
-        runner.release()
-        assert b.batcher.idle
+        for left in (2, 1, 0):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(runner.held) == 1
+            runner.release()
+            assert b.batcher.idle is (left == 0)
+        assert [inputs["x"][0, 0] for inputs in b.engine.runs] == [0, 2, 3]
 
     on_loop(main)
 
@@ -492,9 +504,8 @@ def test_requests_that_wait_already_are_not_delayed_again() -> None:
 
     async def main() -> None:
         runner = HeldRunner()
-        b = bench(runner=runner, max_batch_size=2, max_queue_delay_us=20_000_000)
-        b.ask(row(1), then=lambda: b.ask(row(9, width=5)))
-        b.ask(row(2))
+        b = bench(runner=runner, max_batch_size=4, max_queue_delay_us=20_000_000)
+        b.ask(row(1, rows=4), then=lambda: b.ask(row(9, width=5)))
         await asyncio.sleep(0)
         waiting = b.ask(row(3))
         runner.release()
@@ -516,6 +527,30 @@ def test_a_run_is_counted_with_its_times() -> None:
         assert b.value("nv_inference_exec_count") == 1
         assert b.value("nv_inference_compute_infer_duration_us") >= 2 * 10_000
         assert b.value("nv_inference_queue_duration_us") > 0
+
+    on_loop(main)
+
+
+def test_requests_that_ran_one_by_one_are_counted_one_by_one() -> None:
+    """After a refused batch: as many runs as requests, each with its own rows and its own time."""
+
+    spent_s: list[float] = []
+
+    def refuse_merged(inputs: Inputs) -> None:
+        if inputs["x"].shape[0] > 2:
+            raise EngineRefused("too many")
+        started_s = time.perf_counter()
+        time.sleep(0.05)
+        spent_s.append(time.perf_counter() - started_s)
+
+    async def main() -> None:
+        b = bench(EchoEngine({"x": ("FP32", ["batch", None])}, on_run=refuse_merged))
+        await asyncio.gather(b.ask(row(1)), b.ask(row(2, rows=2)))
+        assert b.value("nv_inference_count") == 3
+        assert b.value("nv_inference_exec_count") == 2
+        assert (b.value("nim_batch_size"), b.value("nim_batch_size", 1)) == (1, 1)
+        spent_us = sum(spent_s) * 1e6
+        assert spent_us <= b.value("nv_inference_compute_infer_duration_us") < 1.7 * spent_us
 
     on_loop(main)
 

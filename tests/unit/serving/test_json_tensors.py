@@ -74,11 +74,22 @@ def test_no_datatype_takes_a_null_an_object_or_a_list(name: str, value: Any) -> 
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-@pytest.mark.parametrize("value", [0.1, 1.0, True, "1"], ids=repr)
+@pytest.mark.parametrize("value", [0.1, 1e-300, 2.0**54, 1e300, True, "1"], ids=repr)
 def test_integers_take_whole_numbers_only(name: str, value: Any) -> None:
-    """Not even a float that is whole: the client means something else than it says."""
+    """Nor a float so large that it no longer says which number is meant."""
     with pytest.raises(RequestFault, match="must be whole numbers"):
         flat([1, value], name)
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_a_whole_number_may_be_spelled_with_a_point(name: str) -> None:
+    """To JSON, 1.0 is 1; the bounds hold all the same."""
+    array = flat([1, 2.0, -0.0], name)
+    assert (array.tolist(), array.dtype) == ([1, 2, 0], DATATYPES[name].storage)
+    for value in (300.0, -300.0):
+        if not np.iinfo(array.dtype).min <= value <= np.iinfo(array.dtype).max:
+            with pytest.raises(RequestFault, match="out of range"):
+                flat([value], name)
 
 
 @pytest.mark.parametrize("name", FLOATS)
@@ -221,7 +232,7 @@ def test_an_integer_arrives_as_itself_or_not_at_all(values: list[int]) -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        *(None, 3, "3", {}, [-1], [2, -5], [1.5], [1.0], ["1"], [True], [None], [[1]]),
+        *(None, 3, "3", {}, [-1], [2, -5], [1.5], [1e300], ["1"], [True], [None], [[1]]),
         *([2**31], [2**63], [2**64], [1] * (MAX_RANK + 1)),
     ],
     ids=lambda shape: repr(shape)[:20],
@@ -237,6 +248,12 @@ def test_the_longest_shapes_are_shapes() -> None:
     assert checked_shape([0, MAX_DIM], "x") == (0, MAX_DIM)
     assert checked_shape([1] * MAX_RANK, "x") == (1,) * MAX_RANK
     assert checked_shape([], "x") == ()
+
+
+def test_a_shape_may_be_spelled_with_points() -> None:
+    """To JSON, 2.0 is 2; the array gets true integers."""
+    shape = checked_shape([2.0, 3], "x")
+    assert [(type(length), length) for length in shape] == [(int, 2), (int, 3)]
 
 
 def test_a_quoted_name_is_short_and_on_one_line() -> None:
