@@ -172,6 +172,9 @@ class ModelConfig(_Section):
         Raises:
             ConfigError: Names the first wrong field and the fix.
         """
+        if isinstance(data, dict):
+            # A section whose every line is commented out reads as null, and asks for nothing.
+            data = {key: value for key, value in data.items() if value is not None}
         try:
             return cls.model_validate({} if data is None else data)
         except pydantic.ValidationError as error:
@@ -207,6 +210,19 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"cannot be read ({error.strerror}).", field=str(path)) from error
     if len(text) > _MAX_CONFIG_BYTES:
         raise ConfigError(f"is larger than {_MAX_CONFIG_BYTES} bytes.", field=str(path))
+    return parse_yaml(text, source=str(path))
+
+
+def parse_yaml(text: str | bytes, *, source: str) -> Any:
+    """Plain data from YAML text; see `read_yaml`.
+
+    Args:
+        text: The text.
+        source: Where it comes from, for messages.
+
+    Raises:
+        ConfigError: It is not plain YAML.
+    """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -214,7 +230,7 @@ def read_yaml(path: Path) -> Any:
         parts = (getattr(error, "context", None), getattr(error, "problem", None))
         problem = ", ".join(part for part in parts if part) or "is not valid YAML"
         line = f" (line {where.line + 1})" if where is not None else ""
-        raise ConfigError(f"{problem}{line}.", field=str(path)) from None
+        raise ConfigError(f"{problem}{line}.", field=source) from None
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -24,7 +24,6 @@ from nimify.testing.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
     import onnx
-
     from tests.conftest import RunningService
 
 TIMEOUT_S = 5.0
@@ -199,6 +198,8 @@ class Scrape:
 Dial = Callable[..., Wire]
 Ask = Callable[..., Answer]
 ScrapeOf = Callable[..., Scrape]
+AssertRefused = Callable[..., Answer]
+RunServe = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -259,15 +260,15 @@ _LEAKS = re.compile(r"/|0x|Traceback|\.py\b|\.onnx|nimify|onnx|numpy|orjson|http
 
 
 @pytest.fixture(scope="session")
-def assert_refused() -> Callable[..., None]:
+def assert_refused() -> AssertRefused:
     """Check an error answer: its status, its envelope, and that it tells nothing about the machine."""
 
-    def check(answer: Answer | None, statuses: set[int], *, v2: bool | None = None, sent: str = "") -> None:
+    def check(answer: Answer | None, statuses: set[int], *, v2: bool | None = None, sent: str = "") -> Answer:
         assert answer is not None, "no answer"
         assert answer.status in statuses, (answer.status, answer.body[:500])
         assert 400 <= answer.status < 500 or answer.status in {503, 504}
         if not answer.body:
-            return
+            return answer
         document = answer.json
         nested = isinstance(document["error"], dict)
         message = document["error"]["message"] if nested else document["error"]
@@ -287,6 +288,7 @@ def assert_refused() -> Callable[..., None]:
             message = message.replace(ours, "")
         assert not _LEAKS.search(message), message
         assert len(message) < 1024
+        return answer
 
     return check
 
@@ -399,9 +401,6 @@ def slow_start_bundle(steps_bundle: Path, tmp_path_factory: pytest.TempPathFacto
     (file,) = bundle.glob("model_repository/*/1/model.onnx")
     file.write_bytes(graph.model().SerializeToString())
     return bundle
-
-
-RunServe = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")

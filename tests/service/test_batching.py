@@ -11,9 +11,8 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
-    from tests.service.conftest import Answer, Ask, Dial, ScrapeOf, Wire
+    from tests.service.conftest import Answer, Ask, AssertRefused, Dial, Scrape, ScrapeOf, Wire
 
-AssertRefused = Callable[..., None]
 Eventually = Callable[..., None]
 
 ADDED = 100_000
@@ -62,20 +61,20 @@ class Queue:
     """What a service's metrics tell about its queue, from now on."""
 
     def __init__(self, scrape: ScrapeOf, service: RunningService) -> None:
-        self._scrape = lambda: scrape(service)
-        self._start = self._scrape()
+        self._now: Callable[[], Scrape] = lambda: scrape(service)
+        self._start = self._now()
 
     def grown(self, name: str, **labels: str) -> float:
         """How much a counter has grown."""
-        return self._scrape().value(name, **labels) - self._start.value(name, **labels)
+        return self._now().value(name, **labels) - self._start.value(name, **labels)
 
     def waiting(self) -> float:
         """How many requests wait."""
-        return self._scrape().value("nv_inference_pending_request_count")
+        return self._now().value("nv_inference_pending_request_count")
 
     def in_flight(self) -> float:
         """How many requests are being answered, without this question."""
-        return self._scrape().value("nim_http_requests_in_flight") - 1
+        return self._now().value("nim_http_requests_in_flight") - 1
 
 
 def _occupy(wire: Wire, request: bytes, queue: Queue, eventually: Eventually) -> None:

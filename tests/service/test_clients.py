@@ -84,6 +84,10 @@ def _drawn(random: np.random.Generator, name: str, datatype: str, shape: list[in
     return random.standard_normal(shape).astype(triton_to_np_dtype(datatype))
 
 
+def _ort_bf16(array: Array) -> Any:
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view("<u2"), 16)
+
+
 def _bf16(value: Any) -> Array:
     return np.frombuffer(ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes()), BF16).reshape(value.shape())
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
-    from tests.service.conftest import Ask
+    from tests.service.conftest import Ask, AssertRefused
 
 Served = Callable[..., "RunningService"]
-AssertRefused = Callable[..., None]
 
 MIB = 1 << 20
 V2 = '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[[%s,2,3,4]]}]%s}'
@@ -253,7 +252,7 @@ def test_a_field_beside_the_inputs_is_checked_or_ignored(
 def test_the_id_is_given_back_and_forges_no_header(surface: str, served: Served, ask: Ask) -> None:
     """Whatever characters it has."""
     for identifier in ("a", "ü\u2028\u202e", "a\r\nX-Forged: 1\r\n\r\nHTTP/1.1 200 OK", '"}\\', "\x1b[31m", "\x00"):
-        body = {"id": identifier, "inputs": {"x": [[1, 2, 3, 4]]}}
+        body: dict[str, Any] = {"id": identifier, "inputs": {"x": [[1, 2, 3, 4]]}}
         if surface == "v2":
             body["inputs"] = [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]
         answer = ask(served("tiny"), "POST", _path(surface), body)
@@ -294,11 +293,11 @@ def test_an_element_that_is_no_token_id_is_refused(
 
 def _ids(surface: str, element: str) -> str:
     if surface == "v1":
-        return '{"inputs":{"input_ids":[[%s,2]],"attention_mask":[[1,1]]}}' % element
+        return f'{{"inputs":{{"input_ids":[[{element},2]],"attention_mask":[[1,1]]}}}}'
     return (
-        '{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[1,2],"data":[%s,2]},'
+        f'{{"inputs":[{{"name":"input_ids","datatype":"INT64","shape":[1,2],"data":[{element},2]}},'
         '{"name":"attention_mask","datatype":"INT64","shape":[1,2],"data":[1,1]}]}'
-    ) % element
+    )
 
 
 @SURFACES
@@ -315,10 +314,11 @@ def test_an_element_that_is_no_text_is_refused(
     assert ask(service, "POST", _path(surface, "strings"), _word(surface, '"beta"')).status == 200
 
 
+TEXTS = ("", "beta", "a\x00b", "\x00", "é", "\u202e", "😀", "a" * MIB)
+
+
 @SURFACES
-@pytest.mark.parametrize(
-    "text", ["", "beta", "a\x00b", "\x00", "é", "\u202e", "😀", "a" * MIB], ids=lambda t: ascii(t[:9])
-)
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: ascii(text[:9]))
 @pytest.mark.parametrize("escaped", [True, False], ids=["escaped", "plain"])
 def test_any_sound_text_comes_back_as_it_was(surface: str, text: str, escaped: bool, served: Served, ask: Ask) -> None:
     """NUL characters, other planes and a megabyte included."""
@@ -331,5 +331,5 @@ def test_any_sound_text_comes_back_as_it_was(surface: str, text: str, escaped: b
 
 def _word(surface: str, element: str) -> str:
     if surface == "v1":
-        return '{"inputs":{"word":[[%s]]}}' % element
-    return '{"inputs":[{"name":"word","datatype":"BYTES","shape":[1,1],"data":[%s]}]}' % element
+        return f'{{"inputs":{{"word":[[{element}]]}}}}'
+    return f'{{"inputs":[{{"name":"word","datatype":"BYTES","shape":[1,1],"data":[{element}]}}]}}'

@@ -16,11 +16,10 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
-    from tests.service.conftest import Ask, Dial, RunServe, ScrapeOf
+    from tests.service.conftest import Ask, AssertRefused, Dial, RunServe, ScrapeOf
 
 StartService = Callable[..., "RunningService"]
 Served = Callable[..., "RunningService"]
-AssertRefused = Callable[..., None]
 Eventually = Callable[..., None]
 
 GOOD: dict[str, Any] = {"inputs": {"x": [[1, 2, 3, 4]]}}
@@ -261,7 +260,7 @@ def _provoke(service: RunningService, dial: Dial) -> Iterator[bytes]:
 
 
 def test_json_logs_parse_and_cannot_be_forged(
-    start_service: StartService, served: Served, dial: Dial, ask: Ask, make_bundle: Callable[..., Path]
+    start_service: StartService, make_bundle: Callable[..., Path], dial: Dial, ask: Ask
 ) -> None:
     """One object a line, whatever the path and the id of a request are."""
     service = start_service(make_bundle("tiny"), "--log-format", "json", "--log-level", "debug")

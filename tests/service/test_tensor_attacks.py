@@ -19,10 +19,9 @@ from nimify.testing.models import identity
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
-    from tests.service.conftest import Answer, Ask
+    from tests.service.conftest import Answer, Ask, AssertRefused
 
 Served = Callable[..., "RunningService"]
-AssertRefused = Callable[..., None]
 Post = Callable[..., "Answer"]
 Row = dict[str, Any]
 
@@ -44,7 +43,7 @@ def post(ask: Ask) -> Post:
     ) -> Answer:
         header = json.dumps(document).encode()
         length = {} if raw is None else {"Inference-Header-Content-Length": str(len(header))}
-        return ask(service, "POST", f"/v2/models/{model}/infer", header + (raw or b""), length, timeout_s)
+        return ask(service, "POST", f"/v2/models/{model}/infer", header + (raw or b""), length)
 
     return posted
 
@@ -148,7 +147,7 @@ INPUTS = {
     "name-empty": _inputs({**GOOD, "name": ""}),
     "name-number": _inputs({**GOOD, "name": 1}),
     "name-1-mib": _inputs({**GOOD, "name": "n" * MIB}),
-    "name-not-ascii": _inputs({**GOOD, "name": "х"}),
+    "name-not-ascii": _inputs({**GOOD, "name": "\u0445"}),
     "name-with-controls": _inputs({**GOOD, "name": "x\r\n\x1b[31m\u202e"}),
     "name-with-nul": _inputs({**GOOD, "name": "x\x00"}),
     "name-proto": _inputs({**GOOD, "name": "__proto__"}),
@@ -196,6 +195,36 @@ def test_several_inputs_must_all_be_there_and_agree(
     }
     assert_refused(post(service, "text", {"inputs": wrong[change]}), {400}, v2=True)
     assert post(service, "text", {"inputs": [mask, ids]}).status == 200
+
+
+V1_BODIES = {
+    "inputs-missing": {},
+    "inputs-null": {"inputs": None},
+    "inputs-empty": {"inputs": {}},
+    "inputs-list": {"inputs": [{"name": "x", "data": [[1, 2, 3, 4]]}]},
+    "unknown-input": {"inputs": {"z": [[1, 2, 3, 4]]}},
+    "one-too-many": {"inputs": {"x": [[1, 2, 3, 4]], "z": [[1, 2, 3, 4]]}},
+    "name-1-mib": {"inputs": {"x": [[1, 2, 3, 4]], "n" * MIB: 1}},
+    "name-with-controls": {"inputs": {"x\r\n\x1b[31m": [[1, 2, 3, 4]]}},
+    "no-row": {"inputs": {"x": []}},
+    "empty-rows": {"inputs": {"x": [[], []]}},
+    "too-many-rows": {"inputs": {"x": [[1, 2, 3, 4]] * 10_000}},
+    "flat": {"inputs": {"x": [1, 2, 3, 4]}},
+    "output-unknown": {"inputs": {"x": [[1, 2, 3, 4]]}, "outputs": ["z"]},
+    "output-twice": {"inputs": {"x": [[1, 2, 3, 4]]}, "outputs": ["y", "y"]},
+    "outputs-million": {"inputs": {"x": [[1, 2, 3, 4]]}, "outputs": ["y"] * 1_000_000},
+    "outputs-none": {"inputs": {"x": [[1, 2, 3, 4]]}, "outputs": ["y", None]},
+}
+
+
+@pytest.mark.parametrize("name", V1_BODIES)
+def test_wrong_tensors_are_refused_by_the_typed_api(
+    name: str, served: Served, ask: Ask, post: Post, assert_refused: AssertRefused
+) -> None:
+    """What `/v2` refuses, `/v1/infer` refuses in its own envelope."""
+    service = served("tiny")
+    assert_refused(ask(service, "POST", "/v1/infer", V1_BODIES[name]), {400}, v2=False)
+    _assert_tiny_serves(post, service)
 
 
 BINARY = {
@@ -467,7 +496,7 @@ def test_half_precision_raw_data_must_have_two_bytes_an_element(
     assert post(service, kind, _inputs(_row("x", kind.upper(), [1, 8], size=16)), bytes(16)).status == 200
 
 
-JSON_VALUES = st.recursive(
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda values: st.lists(values, max_size=5) | st.dictionaries(st.text(max_size=8), values, max_size=3),
     max_leaves=8,
@@ -484,8 +513,11 @@ ROWS = st.fixed_dictionaries(
 )
 
 
+DOCUMENTS: st.SearchStrategy[Any] = st.lists(ROWS, max_size=2) | JSON_VALUES
+
+
 @settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-@given(rows=st.lists(ROWS, max_size=2) | JSON_VALUES, outputs=st.none() | JSON_VALUES, parameters=JSON_VALUES)
+@given(rows=DOCUMENTS, outputs=st.none() | JSON_VALUES, parameters=JSON_VALUES)
 def test_a_request_made_of_anything_is_answered_or_refused(
     served: Served, post: Post, assert_refused: AssertRefused, rows: Any, outputs: Any, parameters: Any
 ) -> None:

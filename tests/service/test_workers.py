@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
-    from tests.service.conftest import Ask, Dial, RunServe, ScrapeOf
+    from tests.service.conftest import Ask, RunServe, Scrape, ScrapeOf
 
 StartService = Callable[..., "RunningService"]
 Eventually = Callable[..., None]
@@ -108,11 +108,11 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(
     assert service.stop() == 0
 
 
-def _assert_monotonic(before: object, after: object) -> object:
-    for name, family in after.families.items():  # type: ignore[attr-defined]
+def _assert_monotonic(before: Scrape, after: Scrape) -> Scrape:
+    for name, family in after.families.items():
         for key, value in family.samples.items():
             if family.kind != "gauge":
-                assert value >= before.families[name].samples[key], key  # type: ignore[attr-defined]
+                assert value >= before.families[name].samples[key], key
     return after
 
 
@@ -215,7 +215,7 @@ def test_a_worker_that_keeps_dying_is_replaced_less_and_less_often(
     survivor = max(_workers(service))
     for round_ in (1, 2):
         eventually(lambda: len(_workers(service)) == 2)
-        eventually(lambda: scrape(service).value("nim_worker_restarts_total") == round_ - 1)
+        eventually(lambda done=round_ - 1: scrape(service).value("nim_worker_restarts_total") == done)
         (victim,) = _workers(service) - {survivor}
         os.kill(victim, signal.SIGKILL)
         eventually(lambda pid=victim: not _runs(pid))

@@ -185,7 +185,7 @@ def test_text_that_yaml_takes_for_something_else_is_asked_for_in_quotes(tmp_path
         ("golden: {seed: 4294967296}", "golden.seed"),
         ("golden: {sample: [a]}", "golden.sample"),
         ("license: Apache-2.0", "license"),
-        ("limits:", "limits"),
+        ("limits: 5", "limits"),
         ("pipeline: {before: softmax}", "pipeline.before"),
         ("pipeline: {before: [3]}", "pipeline.before.0"),
         ("pipeline: {before: [null]}", "pipeline.before.0"),
@@ -288,6 +288,11 @@ def test_text_that_looks_like_something_else_survives(tmp_path: Path, version: s
     """It is written in quotes."""
     config = ModelConfig(version=version, description=version)
     assert load(tmp_path, config.to_yaml()) == config
+
+
+def test_a_section_whose_lines_are_all_commented_out_asks_for_nothing(tmp_path: Path) -> None:
+    """It reads as null, which means the defaults."""
+    assert load(tmp_path, "limits:\n#  drain_s: 1\n") == ModelConfig()
 
 
 def test_only_what_differs_from_the_defaults_is_written() -> None:

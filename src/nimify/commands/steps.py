@@ -27,14 +27,15 @@ def step(text: str) -> dict[str, Any]:
 
 
 def _option(item: str) -> tuple[str, Any]:
-    import yaml
+    from nimify.config import parse_yaml
+    from nimify.errors import ConfigError
 
     name, equals, text = item.partition("=")
     if not equals or not name.strip():
         raise click.BadParameter(f"'{item}' is not OPTION=VALUE.")
     try:
-        return name.strip(), yaml.safe_load(text) if text.strip() else ""
-    except (yaml.YAMLError, ValueError):
+        return name.strip(), parse_yaml(text, source=name) if text.strip() else ""
+    except ConfigError:
         raise click.BadParameter(f"the value of '{name.strip()}' cannot be read: '{text}'.") from None
 
 

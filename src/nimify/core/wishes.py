@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.artifacts.settings import SETTINGS_FILE
-from nimify.config import ModelConfig, read_yaml
+from nimify.config import ModelConfig, parse_yaml, read_yaml
 from nimify.errors import ConfigError, shortened
 from nimify.planning.assets import Asset, collect_assets
 
@@ -154,11 +154,9 @@ def _text(settings_file: Path, base: dict[str, Any], config: ModelConfig) -> str
 
 def _says(text: str, settings_file: Path, base: dict[str, Any], config: ModelConfig) -> bool:
     """Whether a text asks for a configuration; its old part is known to ask for `base`."""
-    import yaml
-
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError:
+        data = parse_yaml(text, source=settings_file.name)
+    except ConfigError:
         return False
     old = read_yaml(settings_file) or {}
     return ModelConfig.build({**data, **{name: base[name] for name in old if name in base}}) == config

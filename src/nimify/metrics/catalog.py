@@ -66,16 +66,16 @@ REQUEST_DURATION: Final = _counter(
     "nv_inference_request_duration_us", "Microseconds from receipt to answer, summed over successful requests."
 )
 QUEUE_DURATION: Final = _counter(
-    "nv_inference_queue_duration_us", "Microseconds of waiting for the engine, summed over successful requests."
+    "nv_inference_queue_duration_us", "Microseconds of waiting for the engine, summed over requests that ran."
 )
 COMPUTE_INPUT_DURATION: Final = _counter(
-    "nv_inference_compute_input_duration_us", "Microseconds of merging inputs, summed over successful requests."
+    "nv_inference_compute_input_duration_us", "Microseconds of merging inputs, summed over requests that ran."
 )
 COMPUTE_INFER_DURATION: Final = _counter(
-    "nv_inference_compute_infer_duration_us", "Microseconds inside the engine, summed over successful requests."
+    "nv_inference_compute_infer_duration_us", "Microseconds inside the engine, summed over requests that ran."
 )
 COMPUTE_OUTPUT_DURATION: Final = _counter(
-    "nv_inference_compute_output_duration_us", "Microseconds of parting outputs, summed over successful requests."
+    "nv_inference_compute_output_duration_us", "Microseconds of parting outputs, summed over requests that ran."
 )
 PENDING: Final = _gauge("nv_inference_pending_request_count", "Requests that wait for the engine.")
 LOAD_DURATION: Final = _gauge(

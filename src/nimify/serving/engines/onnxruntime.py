@@ -43,11 +43,11 @@ _BF16 = DATATYPES["BF16"]
 class OnnxRuntimeEngine:
     """One ONNX Runtime session on the CPU."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, source: str) -> None:
         self._session: Any = session
         self.signature = Signature(
-            inputs=tuple(_spec(node) for node in session.get_inputs()),
-            outputs=tuple(_spec(node) for node in session.get_outputs()),
+            inputs=tuple(_spec(node, source) for node in session.get_inputs()),
+            outputs=tuple(_spec(node, source) for node in session.get_outputs()),
         )
         specs = (*self.signature.inputs, *self.signature.outputs)
         # numpy has no BF16, so ONNX Runtime's plain `run` cannot carry it; strings need `str` objects there.
@@ -74,7 +74,7 @@ class OnnxRuntimeEngine:
                 f"ONNX Runtime {ort.__version__} cannot load it: {ort_cause(error, model_file)}",
                 remedy="Check it with onnx.checker, or export it again for this version.",
             ) from error
-        engine = cls(session)
+        engine = cls(session, model_file.name)
         if engine._has_bf16 and engine._strings_in:
             raise UnsupportedModel(
                 model_file.name, "it takes text and has BF16 tensors; ONNX Runtime cannot be given both at once."
@@ -117,10 +117,11 @@ def ort_cause(error: Exception, model_file: Path) -> str:
     return shortened(one_line(text.rsplit(" : ", 1)[-1].strip()), 240)
 
 
-def _spec(node: Any) -> TensorSpec:
+def _spec(node: Any, source: str) -> TensorSpec:
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     if kind not in _ORT_NAMES:
-        raise UnsupportedModel(node.name, f"its type is {node.type}; only dense tensors of served types are supported.")
+        name = shortened(one_line(node.name))
+        raise UnsupportedModel(source, f"'{name}' is {node.type}; only dense tensors of served types are supported.")
     return TensorSpec(node.name, DATATYPES[_ORT_NAMES[kind]], tuple(_dim(dim) for dim in node.shape))
 
 
