@@ -7,10 +7,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import resource
-import signal
 import statistics
 import sys
 import time
@@ -28,6 +26,7 @@ from nimify.analysis.guarded import RESULT_FILE
 from nimify.analysis.tensor_files import read_tensors, write_tensors
 from nimify.errors import ModelError, NimifyError, UnsupportedModel, one_line, shortened
 from nimify.serving.engines.engine import Engine, EngineRefused
+from nimify.serving.parent import die_with_parent
 from nimify.tensors import Signature
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
@@ -35,7 +34,6 @@ Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 ROWS: Final = 3
 """Rows of the merged run: enough to tell them apart, and not a number that exporters bake in."""
 _TIMED_RUNS: Final = 3
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Case(NamedTuple):
@@ -196,15 +194,9 @@ def _error(error: Exception) -> dict[str, Any]:
     return {"cause": "its trial run needs more memory than it may have.", "remedy": "", "supported": True}
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, however that happens."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def main() -> None:
     """Read a job from standard input and write the result file into the working folder."""
-    if sys.platform == "linux":
-        _die_with_parent()
+    die_with_parent()
     folder = Path.cwd()
     try:
         result = carry_out(json.load(sys.stdin), folder)

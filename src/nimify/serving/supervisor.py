@@ -7,7 +7,6 @@ cannot even start ends the service, because its successor could not start either
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -18,13 +17,13 @@ from typing import Final
 
 from nimify.errors import NimifyError
 from nimify.serving.lifecycle import State
+from nimify.serving.parent import die_with_parent
 from nimify.serving.worker import WorkerContext
 
 _STABLE_S: Final = 10.0
 """A worker that lived this long died of something new: its replacement starts at once."""
 _LONGEST_PAUSE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.5
-_PR_SET_PDEATHSIG: Final = 1
 _EXIT_BUG: Final = 70
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
@@ -111,7 +110,7 @@ class Supervisor:
             return
         code = _EXIT_BUG
         try:
-            _die_with_parent()
+            die_with_parent()
             os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the supervisor only, which passes it on once
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             code = self._run_worker(replace(self._context, slot=slot, replacement=replacement))
@@ -122,13 +121,6 @@ class Supervisor:
             self._log.exception("worker failed", error, worker=slot)
         finally:
             os._exit(code)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the supervisor is killed, so that no worker is orphaned."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(_EXIT_BUG)
 
 
 def _cause(code: int) -> str:

@@ -17,7 +17,7 @@ from nimify.metrics.exposition import CONTENT_TYPE
 from nimify.metrics.service import ServiceMetrics
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.http.messages import Reply, Request, Response, json_response
-from nimify.serving.http.router import Handler, Router
+from nimify.serving.http.router import Handler, Router, always
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.spec import ServiceSpec
 from nimify.version import __version__
@@ -45,21 +45,14 @@ def add_management_routes(
         ("/v1/license", license_info(spec)),
         ("/v1/manifest", manifest(spec)),
     ):
-        router.add("GET", path, _constant(json_response(data)))
-    router.add("GET", "/v1/health/live", _constant(_healthy("live")))
+        router.add("GET", path, always(json_response(data)))
+    router.add("GET", "/v1/health/live", always(_healthy("live")))
     router.add("GET", "/v1/health/ready", _readiness(lifecycle))
     router.add("GET", "/v1/metrics", _metrics(metrics))
     for path in ("/openapi.json", "/v1/openapi.json"):
-        router.add("GET", path, _constant(Response(200, openapi)))
-    router.add("GET", "/docs", _constant(Response(200, _DOCS_PAGE.read_bytes(), _HTML, _PAGE_HEADERS)))
-    router.add("GET", "/", _constant(Response(307, headers=b"location: /docs\r\n")))
-
-
-def _constant(response: Response) -> Handler:
-    def handler(request: Request, reply: Reply) -> None:
-        reply(response)
-
-    return handler
+        router.add("GET", path, always(Response(200, openapi)))
+    router.add("GET", "/docs", always(Response(200, _DOCS_PAGE.read_bytes(), _HTML, _PAGE_HEADERS)))
+    router.add("GET", "/", always(Response(307, headers=b"location: /docs\r\n")))
 
 
 def _healthy(word: str) -> Response:

@@ -124,6 +124,7 @@ class HttpServer:
 
     def answered(self, request: Request, response: Response) -> None:
         """An answer was written."""
+        request.job = None  # which knows the request: the two and the body would stay until a garbage collection
         self._metrics.in_flight.add(-1.0)
         self._metrics.responses[response.status].add()
         if self._log.debugging:
@@ -147,6 +148,7 @@ class HttpServer:
         self._metrics.in_flight.add(-1.0)
         if request.job is not None:
             self._data_plane.give_up(request.job, timed_out=False)
+            request.job = None
 
     def timed_out(self, request: Request) -> None:
         """The time of a request in flight is over."""
