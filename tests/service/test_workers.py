@@ -7,7 +7,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +28,12 @@ Eventually = Callable[..., None]
 SUCCESS = "nv_inference_request_success"
 
 
-def _workers(service: RunningService) -> set[int]:
-    pid = service.process.pid
+def _children(pid: int) -> set[int]:
     return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def _workers(service: RunningService) -> set[int]:
+    return _children(service.process.pid)
 
 
 def _runs(pid: int) -> bool:
@@ -224,3 +230,24 @@ def test_a_worker_that_keeps_dying_is_replaced_less_and_less_often(
     pauses = [line.rsplit("after_s=", 1)[1] for line in service.log.read_text().splitlines() if "replacing" in line]
     assert list(map(float, pauses)) == [0.0, 0.5]
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_before_a_worker_can_handle_it_is_not_lost(
+    number: signal.Signals, slow_start_bundle: Path, tmp_path: Path, eventually: Eventually
+) -> None:
+    """At whatever moment of its start it comes, the service ends in order and without a traceback."""
+    command = [sys.executable, "-m", "nimify", "serve", str(slow_start_bundle), "--port", "0", "--drain", "0"]
+    for pause_s in (0.0, 0.02, 0.05, 0.1, 0.2):
+        log = tmp_path / f"{pause_s}.txt"
+        with log.open("wb") as stream:
+            process = subprocess.Popen([*command, "--no-verify", "--workers", "2"], stderr=stream)
+        try:
+            eventually(lambda pid=process.pid: len(_children(pid)) == 2, what="the workers' start")
+            time.sleep(pause_s)
+            process.send_signal(number)
+            assert process.wait(5) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert "Traceback" not in log.read_text()

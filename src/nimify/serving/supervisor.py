@@ -112,7 +112,8 @@ class Supervisor:
         try:
             die_with_parent()
             os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the supervisor only, which passes it on once
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            # The others stay blocked until the worker has its handlers: an early one waits and is not lost.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             code = self._run_worker(replace(self._context, slot=slot, replacement=replacement))
         except NimifyError as error:
             self._log.error(str(error), worker=slot)

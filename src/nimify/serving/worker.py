@@ -104,7 +104,7 @@ class _Worker:
             gc.collect()
             gc.freeze()
             self._lifecycle.worker_ready()
-            self._log.info("ready", url=url_of(self._context.listener), model=self._context.spec.name)
+            self._tell_ready()
             sampling = asyncio.create_task(self._sample())
             await stopping
             sampling.cancel()
@@ -139,6 +139,13 @@ class _Worker:
         await server.start(self._context.listener)
         self._log.info("listening", url=url_of(self._context.listener), worker=self._context.slot)
 
+    def _tell_ready(self) -> None:
+        """Say once that the service is ready: by the worker that was the last to load."""
+        if self._context.replacement:
+            self._log.info("worker replaced", worker=self._context.slot)
+        elif self._lifecycle.ready:
+            self._log.info("ready", url=url_of(self._context.listener), model=self._context.spec.name)
+
     async def _sample(self) -> None:
         """Keep this worker's process figures fresh for whichever worker is asked for the metrics."""
         while True:
@@ -172,8 +179,10 @@ class _StopSignals:
         self.graceful = True
         self.name = ""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
             loop.add_signal_handler(number, self._received, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # the supervisor forks us with both blocked
 
     def _received(self, number: signal.Signals) -> None:
         if self.first.is_set():
