@@ -287,4 +287,3 @@ class TestServe:
             NIMService.open(bundle).serve(ready_timeout_s=0.01)
         with pytest.raises(ProcessLookupError):
             os.kill(pids[0], 0)
-

@@ -141,6 +141,8 @@ class ServedModel:
 
     def _is_bounded(self) -> bool:
         """Whether a request cannot make the model work longer than the warm-up did."""
+        if self.spec.data_dependent:
+            return False
         free_axis = 1 if self.spec.max_batch_size else 0
         return all(all(isinstance(dim, int) for dim in spec.shape[free_axis:]) for spec in self.spec.signature.inputs)
 

@@ -108,6 +108,7 @@ class ServiceSpec:
         max_batch_size: Most rows in one run of the engine; 0 when requests must not be merged.
         max_queue_delay_us: How long a request may wait for company, in microseconds; 0: never.
         threads: Threads inside the engine; 0: as many as the process may use.
+        data_dependent: Whether the values of an input, and not only its shape, may decide how long a run takes.
     """
 
     name: str
@@ -122,6 +123,7 @@ class ServiceSpec:
     max_batch_size: int = 0
     max_queue_delay_us: int = 0
     threads: int = 0
+    data_dependent: bool = False
     pipeline: Pipeline = Pipeline()
     limits: Limits = Limits()
     description: str = ""

@@ -108,7 +108,7 @@ class _Worker:
             sampling = asyncio.create_task(self._sample())
             await stopping
             sampling.cancel()
-        unfinished = await self._drain(server, stop)
+        unfinished = await self._drain(server, stop, was_ready=model.ready)
         model.close()
         return EXIT_UNFINISHED if unfinished else 0
 
@@ -152,11 +152,12 @@ class _Worker:
             self._metrics.process.sample()
             await asyncio.sleep(_SAMPLE_S)
 
-    async def _drain(self, server: HttpServer, stop: _StopSignals) -> int:
+    async def _drain(self, server: HttpServer, stop: _StopSignals, *, was_ready: bool) -> int:
         """Stop being ready, go on accepting for a while, then finish what is in flight."""
         self._lifecycle.stopping()
         server.draining = True
-        window_s = self._limits.drain_s if stop.graceful else 0.0
+        # Nobody is sent to a service that was never ready, so there is nothing to wait for.
+        window_s = self._limits.drain_s if stop.graceful and was_ready else 0.0
         self._log.info("stopping", signal=stop.name, accepting_for_s=window_s)
         if window_s:
             try:

@@ -86,16 +86,22 @@ class V1Inference:
             self._data_plane.count_failure(fault)
             raise
 
-        def done(answer: Answer) -> None:
+        def done(answer: Answer) -> bool:
             if self._thread is None or isinstance(answer, RequestFault):
                 reply(self._response(request, prepared, answer))
-                return
+                return True
             work = self._loop.run_in_executor(self._thread, self._response, request, prepared, answer)
-            work.add_done_callback(finished)
+            work.add_done_callback(partial(finished, answer))
+            return False
 
-        def finished(future: asyncio.Future[Response]) -> None:
+        def finished(answer: Answer, future: asyncio.Future[Response]) -> None:
             error = future.exception()
-            reply(future.result() if error is None else self._failed(request, error))
+            if error is None:
+                reply(future.result())
+            else:
+                reply(self._failed(request, error))
+                answer = RequestFault(Kind.INTERNAL, "The processors failed.")
+            self._data_plane.count(answer, request.received_ns)
 
         request.job = self._data_plane.infer(
             InferenceRequest(prepared.tensors, None, (), request.received_ns, prepared.timeout_s), done

@@ -119,8 +119,9 @@ class V2Inference:
             self._data_plane.count_failure(fault)
             raise
 
-        def done(answer: Answer) -> None:
+        def done(answer: Answer) -> bool:
             reply(self._response(parsed, names, answer, request.path))
+            return True
 
         names = tuple(output.name for output in parsed.wanted) or tuple(self._data_plane.outputs)
         request.job = self._data_plane.infer(
