@@ -564,6 +564,45 @@ def test_a_connection_too_many_is_told_to_come_back(
     eventually(lambda: _is_served(ask, service), what="a free place")
 
 
+def test_clients_that_are_turned_away_take_nobodys_place(served: Served, dial: Dial, ask: Ask) -> None:
+    """However many keep trying, a place that becomes free is free at once."""
+    service = served("tiny", limits={"max_connections": 2})
+    wires = [dial(service) for _ in range(2)]
+    for wire in wires:
+        wire.send(GET + b"\r\n")
+        assert wire.answer() is not None
+    refused = [dial(service) for _ in range(8)]
+    for wire in refused:
+        answer = wire.answer()
+        assert answer is not None
+        assert answer.status == 503
+    wires[0].send(GET + b"Connection: close\r\n\r\n")
+    assert wires[0].answer() is not None
+    assert wires[0].at_end()
+    assert _is_served(ask, service)
+    for wire in (*wires, *refused):
+        wire.close()
+
+
+def test_a_low_limit_of_open_files_is_raised(
+    start_service: Callable[..., RunningService], make_bundle: Callable[..., Path], dial: Dial
+) -> None:
+    """Shells give 1024 or less where 503 should be what ends the welcome."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        service = start_service(make_bundle("tiny"), wait_ready=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wires = [dial(service) for _ in range(100)]
+    wires[-1].send(b"GET /v1/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = wires[-1].answer()
+    for wire in wires:
+        wire.close()
+    assert answer is not None
+    assert answer.status == 200
+
+
 IMPATIENT = {"header_timeout_s": 0.6, "body_timeout_s": 0.6, "keep_alive_s": 0.6}
 
 

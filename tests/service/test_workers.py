@@ -114,6 +114,19 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(
     assert service.stop() == 0
 
 
+def test_a_worker_that_is_killed_while_stopping_is_not_a_good_end(
+    start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
+) -> None:
+    """What it was answering is lost, and the exit code says so."""
+    service = start_service(make_bundle("tiny"), "--workers", "2", "--drain", "60")
+    victim = min(_workers(service))
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: not _runs(victim))
+    assert service.stop(timeout_s=10) == 8
+
+
 def _assert_monotonic(before: Scrape, after: Scrape) -> Scrape:
     for name, family in after.families.items():
         for key, value in family.samples.items():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from nimify.metrics.registry import Registry
 from nimify.serving.listener import bind, url_of
 from nimify.serving.logs import Log
 from nimify.serving.settings import ServiceSettings
 from nimify.serving.spec import ServiceSpec
+
+_OPEN_FILES: Final = 65_536
+"""More than any sensible number of connections needs."""
 
 
 def run(bundle: Path, settings: ServiceSettings) -> int:
@@ -29,6 +35,7 @@ def run(bundle: Path, settings: ServiceSettings) -> int:
     """
     spec = ServiceSpec.load(bundle)
     log = Log(settings.log_level, json_lines=settings.json_logs)
+    _allow_open_files()
     listener = bind(settings.host, settings.port)
     try:
         from nimify.serving.worker import WorkerContext, run_worker
@@ -50,3 +57,12 @@ def run(bundle: Path, settings: ServiceSettings) -> int:
         return Supervisor(context, run_worker).run()
     finally:
         listener.close()
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files: at the usual 1024 connections would fail before our own limit speaks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

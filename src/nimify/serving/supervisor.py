@@ -18,7 +18,7 @@ from typing import Final
 from nimify.errors import NimifyError
 from nimify.serving.lifecycle import State
 from nimify.serving.parent import die_with_parent
-from nimify.serving.worker import WorkerContext
+from nimify.serving.worker import EXIT_UNFINISHED, WorkerContext
 
 _STABLE_S: Final = 10.0
 """A worker that lived this long died of something new: its replacement starts at once."""
@@ -78,7 +78,8 @@ class Supervisor:
 
     def _ended(self, slot: int, code: int) -> None:
         if self._stopping:
-            self._exit_code = self._exit_code or max(code, 0)
+            # A worker that was killed took what it was answering with it.
+            self._exit_code = self._exit_code or (code if code >= 0 else EXIT_UNFINISHED)
             return
         self._ever_ready = self._ever_ready or max(self._context.registry.states) > State.STARTING
         if not self._ever_ready:

@@ -108,6 +108,8 @@ class _Worker:
             sampling = asyncio.create_task(self._sample())
             await stopping
             sampling.cancel()
+        else:
+            loading.cancel()  # it may yet fail, and nobody but the event loop would hear of it, in a traceback
         unfinished = await self._drain(server, stop, was_ready=model.ready)
         model.close()
         return EXIT_UNFINISHED if unfinished else 0
@@ -131,7 +133,7 @@ class _Worker:
         router = Router()
         add_management_routes(router, spec, self._lifecycle, self._metrics, _openapi(bundle))
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, bundle)
-        add_v1_inference(router, spec, pipeline, data_plane, self._log)
+        add_v1_inference(router, spec, pipeline, data_plane, self._log, max_queue_size=self._limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane)
         return HttpServer(router, data_plane, limits=self._limits, metrics=self._metrics.http, log=self._log)
 
@@ -165,8 +167,7 @@ class _Worker:
                     await stop.second.wait()
             except TimeoutError:
                 pass
-        grace_s = 0.0 if stop.second.is_set() else self._limits.shutdown_grace_s
-        unfinished = await server.stop(grace_s=grace_s)
+        unfinished = await server.stop(grace_s=self._limits.shutdown_grace_s, hurry=stop.second)
         self._log.info("stopped", unfinished_requests=unfinished)
         return unfinished
 

@@ -353,6 +353,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close after a while: closing on a client that still sends would cost it our answer."""
         self._closing = True
+        self._receiving = False  # it has its answer: a service that stops need not wait for the rest of it
         self.deadline_s = self._server.now_s() + LINGER_S
         if self._transport.can_write_eof():
             self._transport.write_eof()
