@@ -48,7 +48,7 @@ def seconds(text: str) -> float:
     return float(match["number"]) * _SECONDS[match["unit"].lower()]
 
 
-MODEL: Final = click.Path(path_type=Path)
+MODEL: Final = click.Path(path_type=Path, readable=False)
 """A path that the analysis judges itself: its errors say more than Click's."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,12 +19,13 @@ _OPEN_FILES: Final = 65_536
 """More than any sensible number of connections needs."""
 
 
-def run(bundle: Path, settings: ServiceSettings) -> int:
+def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceSpec, str], None] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; blocks.
 
     Args:
         bundle: The folder that `nimify create` wrote.
         settings: How to serve.
+        announce: Told of the service and its URL once the address is its own, before the model is loaded.
 
     Returns:
         0 when every request was answered, 8 when some were not when their grace was over.
@@ -38,6 +40,8 @@ def run(bundle: Path, settings: ServiceSettings) -> int:
     _allow_open_files()
     listener = bind(settings.host, settings.port)
     try:
+        if announce is not None:
+            announce(spec, url_of(listener))
         from nimify.serving.worker import WorkerContext, run_worker
 
         context = WorkerContext(

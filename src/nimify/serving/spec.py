@@ -176,7 +176,9 @@ class ServiceSpec:
         path = bundle / PLAN_FILE
         try:
             spec = cls.from_dict(json.loads(path.read_bytes())["service"])
-            _check_confined((spec.model_file, *(file.path for file in spec.model_files)))
+            _check_confined(file.path for file in spec.model_files)
+            if spec.model_file not in {file.path for file in spec.model_files}:
+                raise ValueError("the model's own file has no digest")
             return spec
         except (FileNotFoundError, NotADirectoryError) as error:
             raise BundleDamaged(

@@ -131,7 +131,14 @@ class _Worker:
             model, request_timeout_s=self._limits.request_timeout_s, metrics=self._metrics.model, log=self._log
         )
         router = Router()
-        add_management_routes(router, spec, self._lifecycle, self._metrics, _openapi(bundle))
+        add_management_routes(
+            router,
+            spec,
+            self._lifecycle,
+            self._metrics,
+            openapi=_openapi(bundle),
+            started_s=self._context.started_s,
+        )
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, bundle)
         add_v1_inference(router, spec, pipeline, data_plane, self._log, max_queue_size=self._limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane)

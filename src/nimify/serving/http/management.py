@@ -7,7 +7,6 @@ change while the service runs is written once, at start.
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,11 +34,17 @@ _PAGE_HEADERS: Final = (
 
 
 def add_management_routes(
-    router: Router, spec: ServiceSpec, lifecycle: Lifecycle, metrics: ServiceMetrics, openapi: bytes
+    router: Router,
+    spec: ServiceSpec,
+    lifecycle: Lifecycle,
+    metrics: ServiceMetrics,
+    *,
+    openapi: bytes,
+    started_s: float,
 ) -> None:
-    """Add the management routes and pages."""
+    """Add the management routes and pages; `started_s` is when the service started, in Unix seconds."""
     for path, data in (
-        ("/v1/models", models(spec)),
+        ("/v1/models", models(spec, started_s)),
         ("/v1/metadata", metadata(spec)),
         ("/v1/version", {"release": spec.version, "api": API_VERSION}),
         ("/v1/license", license_info(spec)),
@@ -78,7 +83,7 @@ def _metrics(metrics: ServiceMetrics) -> Handler:
     return handler
 
 
-def models(spec: ServiceSpec) -> dict[str, Any]:
+def models(spec: ServiceSpec, started_s: float) -> dict[str, Any]:
     """What `/v1/models` answers: OpenAI's list, which the NIM Operator reads the model's name from."""
     return {
         "object": "list",
@@ -86,7 +91,7 @@ def models(spec: ServiceSpec) -> dict[str, Any]:
             {
                 "id": spec.name,
                 "object": "model",
-                "created": int(time.time()),
+                "created": int(started_s),
                 "owned_by": "system",
                 "root": spec.name,
                 "parent": None,
@@ -136,7 +141,7 @@ def manifest(spec: ServiceSpec) -> dict[str, Any]:
         "tags": {"backend": "onnx", "engine": spec.engine, "max_batch_size": str(spec.max_batch_size)},
         "workspace": {
             "files": {
-                Path(file.path).name: {"uri": f"file://{file.path}", "checksum": f"sha256:{file.sha256}"}
+                Path(file.path).name: {"uri": file.path, "checksum": f"sha256:{file.sha256}"}
                 for file in spec.model_files
             }
         },
