@@ -7,12 +7,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
-import resource
-import signal
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,10 +18,11 @@ import numpy as np
 from nimify import plugins
 from nimify.analysis.agreement import check_agreement
 from nimify.analysis.batch_axis import declared_batch_axis, dependence
+from nimify.analysis.child import run_as_child
 from nimify.analysis.drawing import Draw, draws
-from nimify.analysis.guarded import RESULT_FILE
+from nimify.analysis.resident import peak_resident_bytes
 from nimify.analysis.tensor_files import read_tensors, write_tensors
-from nimify.errors import ModelError, NimifyError, UnsupportedModel, one_line, shortened
+from nimify.errors import one_line, shortened
 from nimify.serving.engines.engine import Engine, EngineRefused
 from nimify.tensors import Signature
 
@@ -35,7 +31,6 @@ Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 ROWS: Final = 3
 """Rows of the merged run: enough to tell them apart, and not a number that exporters bake in."""
 _TIMED_RUNS: Final = 3
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Case(NamedTuple):
@@ -166,7 +161,7 @@ def carry_out(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "load_s": load_s,
         "run_s": run.seconds_per_run(),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_resident_bytes(),
         "refusal": _told(run.refusal, model_file),
         "compared": run.compared,
         "dependence": run.dependence,
@@ -187,31 +182,5 @@ def _told(text: object, model_file: Path) -> str:
     return shortened(one_line(str(text).replace(f"{model_file.parent}/", "")), 200)
 
 
-def _error(error: Exception) -> dict[str, Any]:
-    if isinstance(error, ModelError):
-        supported = not isinstance(error, UnsupportedModel)
-        return {"cause": error.cause, "remedy": error.remedy, "supported": supported}
-    if isinstance(error, NimifyError):
-        return {"cause": error.message, "remedy": error.remedy, "supported": True}
-    return {"cause": "its trial run needs more memory than it may have.", "remedy": "", "supported": True}
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, however that happens."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def main() -> None:
-    """Read a job from standard input and write the result file into the working folder."""
-    if sys.platform == "linux":
-        _die_with_parent()
-    folder = Path.cwd()
-    try:
-        result = carry_out(json.load(sys.stdin), folder)
-    except (NimifyError, MemoryError) as error:
-        result = {"error": _error(error)}
-    (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    run_as_child(carry_out)
