@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code of the process; see the module's docstring.
     """
+    _open_missing_streams()
     args = list(sys.argv[1:] if arguments is None else arguments)
     if "_NIMIFY_COMPLETE" in os.environ:
         nimify.main(args, prog_name="nimify")
@@ -122,6 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _flushed(_run(args, console), console)
     except BrokenPipeError:
         return _reader_gone()
+
+
+def _open_missing_streams() -> None:
+    """Give a standard stream that our caller closed the null device: no later file or socket must get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 def _run(args: list[str], console: Console) -> int:
@@ -138,6 +147,9 @@ def _run(args: list[str], console: Console) -> int:
         return console.fail(Failure("Interrupted", "Interrupted.", EXIT_INTERRUPTED))
     except Terminated:
         return console.fail(Failure("Terminated", "Terminated.", EXIT_TERMINATED))
+    except click.exceptions.NoArgsIsHelpError as error:
+        console.talk(error.format_message())
+        return error.exit_code
     except click.UsageError as error:
         console.json |= "--json" in args  # parsing may have ended before it came to that option
         return console.fail(describe(error))

@@ -355,7 +355,7 @@ def open_files() -> Callable[[int], int]:
     return read
 
 
-def _counting_loop(graph: GraphBuilder, start: str, trips: str, shape: list[str]) -> None:
+def _counting_loop(graph: GraphBuilder, start: str, trips: str, shape: list[int | str]) -> None:
     body = GraphBuilder("body")
     body.input("step", "INT64", [])
     body.input("go_on", "BOOL", [])
@@ -379,11 +379,21 @@ def lookup_bundle(make_bundle_of: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def steps_bundle(make_bundle_of: Callable[..., Path]) -> Path:
     """`x` INT64[n] to `y` = x + its maximum, in a time that grows with the maximum: 0.1 s for 100 000. Not merged."""
+    return make_bundle_of("steps", _steps("n"))
+
+
+@pytest.fixture(scope="session")
+def fixed_steps_bundle(make_bundle_of: Callable[..., Path]) -> Path:
+    """The same for `x` INT64[1]: nothing about a request but its value tells how long it takes."""
+    return make_bundle_of("fixed-steps", _steps(1))
+
+
+def _steps(length: int | str) -> onnx.ModelProto:
     graph = GraphBuilder("steps")
-    x = graph.input("x", "INT64", ["n"])
+    x = graph.input("x", "INT64", [length])
     most = graph.op("ReduceMax", x, keepdims=0)
-    _counting_loop(graph, graph.op("Cast", x, to=DATATYPES["FP32"].onnx), most, ["n"])
-    return make_bundle_of("steps", graph.model())
+    _counting_loop(graph, graph.op("Cast", x, to=DATATYPES["FP32"].onnx), most, [length])
+    return graph.model()
 
 
 @pytest.fixture(scope="session")

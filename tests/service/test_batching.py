@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,3 +234,25 @@ def test_a_long_run_does_not_hold_up_the_front(
             assert ask(steps, "GET", path, timeout_s=1).status == 200
         assert queue.in_flight() == 1, "the run was over before the questions"
         assert _data(busy.answer()) == [2.0 * LONG]
+
+
+def test_a_run_that_is_long_for_its_values_does_not_hold_up_health_checks(
+    start_service: Callable[..., RunningService], fixed_steps_bundle: Path
+) -> None:
+    """With zeros, as in the warm-up, the model looks quick enough for the event loop; its Loop says otherwise."""
+    service = start_service(fixed_steps_bundle)
+    document = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [2 * LONG]}]}
+    request = urllib.request.Request(f"{service.url}/v2/models/fixed-steps/infer", json.dumps(document).encode())
+    with ThreadPoolExecutor(1) as pool:
+        long_run = pool.submit(lambda: urllib.request.urlopen(request, timeout=60).read())
+        while b"nim_http_requests_in_flight 2" not in _get(f"{service.url}/v1/metrics"):
+            assert not long_run.done()
+        assert json.loads(_get(f"{service.url}/v1/health/live"))["live"] is True
+        assert not long_run.done()
+        assert json.loads(long_run.result())["outputs"][0]["data"] == [4 * LONG]
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as response:
+        body: bytes = response.read()
+        return body

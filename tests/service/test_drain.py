@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
 import signal
 import threading
 import time
@@ -139,6 +141,55 @@ def test_a_second_signal_hurries(
     service.process.send_signal(signal.SIGTERM)
     eventually(lambda: not _is_ready(ask, service))
     assert service.stop(second, timeout_s=5) == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_second_signal_hurries_requests_in_flight_too(
+    first: signal.Signals, start_service: StartService, make_bundle: Callable[..., Path], dial: Dial
+) -> None:
+    """It does not wait for their grace, and the exit code says that one was not answered."""
+    service = start_service(make_bundle("tiny"), "--shutdown-grace", "60")
+    with dial(service) as client:
+        client.send(b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{")  # and never the rest
+        time.sleep(0.2)
+        service.process.send_signal(first)
+        time.sleep(0.5)
+        assert service.process.poll() is None
+        assert service.stop(signal.SIGTERM, timeout_s=5) == 8
+
+
+def test_a_refused_request_is_not_an_unfinished_one(
+    start_service: StartService, make_bundle: Callable[..., Path], dial: Dial
+) -> None:
+    """It had its answer, although its client never sent the rest."""
+    service = start_service(make_bundle("tiny"), "--shutdown-grace", "0")
+    with dial(service) as client:
+        client.send(b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n{")
+        answer = client.answer()
+        assert answer is not None
+        assert answer.status == 413
+        assert service.stop(signal.SIGINT, timeout_s=5) == 0
+
+
+def test_a_load_that_fails_while_stopping_goes_unmentioned(
+    start_service: StartService, make_bundle: Callable[..., Path], dial: Dial, tmp_path: Path
+) -> None:
+    """Nobody waits for the model any more: its fault is no traceback, and the end is a good one."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(make_bundle("tiny"), bundle)
+    (model,) = bundle.glob("model_repository/*/1/model.onnx")
+    model.unlink()
+    os.mkfifo(model)  # which is read when somebody writes to it
+    service = start_service(bundle, "--shutdown-grace", "30", wait_ready=False)
+    with dial(service) as client:
+        client.send(b"GET /v2 HTTP/1.1\r\nHo")
+        time.sleep(0.3)
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        model.write_bytes(b"no model")
+        time.sleep(0.3)
+    assert service.process.wait(10) == 0
+    assert "Traceback" not in service.log.read_text()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -433,6 +435,95 @@ def test_connections_leave_nothing_behind(
     _assert_serves(ask, service)
 
 
+def test_a_client_that_vanishes_amid_an_answer_leaves_nothing_behind(
+    served: Served,
+    dial: Dial,
+    ask: Ask,
+    open_files: Callable[[int], int],
+    resident_bytes: Callable[[int], int],
+    eventually: Callable[..., None],
+) -> None:
+    """Megabytes that wait to be written go with the connection."""
+    service = served("tiny")
+    body = GOOD_BODY.replace(b'{"inputs"', b'{"id":"' + b"i" * (8 * MIB) + b'","inputs"')
+    request = INFER + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    def vanish() -> None:
+        with dial(service, receive_buffer=4096) as wire:
+            wire.send(request)
+            wire.reset()
+
+    vanish()
+    files, memory = open_files(service.process.pid), resident_bytes(service.process.pid)
+    for _ in range(10):
+        vanish()
+    eventually(lambda: open_files(service.process.pid) <= files, what="the descriptors' return")
+    assert resident_bytes(service.process.pid) - memory < 32 * MIB
+    _assert_serves(ask, service)
+
+
+BLANKS = b" " * (8 * MIB)
+LONG_ID = GOOD_BODY.replace(b'{"inputs"', b'{"id":"' + BLANKS + b'","inputs"')
+LARGE = {
+    "answered": INFER + b"Content-Length: %d\r\n\r\n" % (len(GOOD_BODY) + len(BLANKS)) + GOOD_BODY + BLANKS,
+    "answered-with-as-much": INFER + b"Content-Length: %d\r\n\r\n" % len(LONG_ID) + LONG_ID,
+    "refused": INFER + b"Content-Length: %d\r\n\r\n" % len(BLANKS) + BLANKS,
+    "over-the-limit": CHUNKED + _chunk(BLANKS[: 4 * MIB]) * 3,
+    "broken": CHUNKED + _chunk(BLANKS) + b"x",
+    "cut-short": INFER + b"Content-Length: %d\r\n\r\n" % (len(BLANKS) + 1) + BLANKS,
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_bodies_leave_memory_flat(
+    name: str, served: Served, dial: Dial, ask: Ask, resident_bytes: Callable[[int], int]
+) -> None:
+    """A body goes when its request is over, however it ended, and not when a garbage collector comes by."""
+    service = served("tiny", limits={"max_body_bytes": 10 * MIB})
+    sizes = []
+    for _ in range(14):
+        with dial(service) as wire:
+            wire.send(LARGE[name])
+            if name != "cut-short":
+                answer = wire.answer()
+                assert answer is not None
+                assert (answer.status == 200) == name.startswith("answered")
+        _assert_serves(ask, service)
+        sizes.append(resident_bytes(service.process.pid))
+    assert sizes[-1] - sizes[1] < 32 * MIB
+
+
+def test_running_out_of_descriptors_is_survived(
+    start_service: Callable[..., RunningService],
+    make_bundle: Callable[..., Path],
+    dial: Dial,
+    ask: Ask,
+    open_files: Callable[[int], int],
+    eventually: Callable[..., None],
+) -> None:
+    """Those who are connected are served; those who are not are served once others have left."""
+    service = start_service(make_bundle("tiny"))
+    most = open_files(service.process.pid) + 8
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (most, most))
+    first = dial(service)
+    first.send(_with_length(LENGTH))
+    _assert_inferred(first.answer())
+    others = [dial(service) for _ in range(50)]
+    first.send(_with_length(LENGTH))
+    _assert_inferred(first.answer())
+    for other in others:
+        other.close()
+    eventually(lambda: _is_served(ask, service), what="service for a new connection")
+    assert service.stop() == 0
+
+
+def _is_served(ask: Ask, service: RunningService) -> bool:
+    try:
+        return ask(service, "GET", "/v2/health/live", timeout_s=2).status == 200
+    except (http.client.HTTPException, OSError):
+        return False
+
+
 def test_a_thousand_idle_connections_do_not_disturb_others(
     served: Served, dial: Dial, ask: Ask, open_files: Callable[[int], int], eventually: Callable[..., None]
 ) -> None:
@@ -470,14 +561,46 @@ def test_a_connection_too_many_is_told_to_come_back(
         assert refused.at_end()
     for wire in wires:
         wire.reset()
+    eventually(lambda: _is_served(ask, service), what="a free place")
 
-    def served_again() -> bool:
-        try:
-            return ask(service, "GET", "/v2/health/live").status == 200
-        except (http.client.HTTPException, ConnectionError):
-            return False
 
-    eventually(served_again)
+def test_clients_that_are_turned_away_take_nobodys_place(served: Served, dial: Dial, ask: Ask) -> None:
+    """However many keep trying, a place that becomes free is free at once."""
+    service = served("tiny", limits={"max_connections": 2})
+    wires = [dial(service) for _ in range(2)]
+    for wire in wires:
+        wire.send(GET + b"\r\n")
+        assert wire.answer() is not None
+    refused = [dial(service) for _ in range(8)]
+    for wire in refused:
+        answer = wire.answer()
+        assert answer is not None
+        assert answer.status == 503
+    wires[0].send(GET + b"Connection: close\r\n\r\n")
+    assert wires[0].answer() is not None
+    assert wires[0].at_end()
+    assert _is_served(ask, service)
+    for wire in (*wires, *refused):
+        wire.close()
+
+
+def test_a_low_limit_of_open_files_is_raised(
+    start_service: Callable[..., RunningService], make_bundle: Callable[..., Path], dial: Dial
+) -> None:
+    """Shells give 1024 or less where 503 should be what ends the welcome."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        service = start_service(make_bundle("tiny"), wait_ready=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wires = [dial(service) for _ in range(100)]
+    wires[-1].send(b"GET /v1/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = wires[-1].answer()
+    for wire in wires:
+        wire.close()
+    assert answer is not None
+    assert answer.status == 200
 
 
 IMPATIENT = {"header_timeout_s": 0.6, "body_timeout_s": 0.6, "keep_alive_s": 0.6}

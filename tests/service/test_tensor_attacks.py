@@ -72,7 +72,6 @@ SHAPES = {
     "two-negatives": [-2, -2],
     "2-and--5": [2, -5],
     "fraction": [1.5, 4],
-    "whole-fraction": [1.0, 4],
     "text": ["1", "4"],
     "boolean": [True, 4],
     "null-dim": [None, 4],
@@ -393,7 +392,7 @@ def test_every_bit_pattern_passes_through_in_binary(
         assert answer.body[int(answer.headers["inference-header-content-length"]) :] == raw
 
 
-BOUNDARIES = {
+BOUNDARIES: dict[str, tuple[list[Any], list[Any]]] = {
     "BOOL": ([True, False], [0, 1, "true", None]),
     "UINT8": ([0, 255], [-1, 256]),
     "INT8": ([-128, 127], [-129, 128]),
@@ -534,5 +533,5 @@ def test_a_request_made_of_anything_is_answered_or_refused(
     assert answer.json["outputs"][0]["data"] == expected.tolist()
 
 
-def _flat(data: Any) -> list[Any]:
+def _flat(data: list[Any]) -> list[Any]:
     return [element for row in data for element in (row if isinstance(row, list) else [row])]

@@ -7,7 +7,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +28,12 @@ Eventually = Callable[..., None]
 SUCCESS = "nv_inference_request_success"
 
 
-def _workers(service: RunningService) -> set[int]:
-    pid = service.process.pid
+def _children(pid: int) -> set[int]:
     return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def _workers(service: RunningService) -> set[int]:
+    return _children(service.process.pid)
 
 
 def _runs(pid: int) -> bool:
@@ -106,6 +112,19 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(
     assert scrape(service).value(SUCCESS) <= load.answered + len(load.broken)
     assert victim not in _workers(service)
     assert service.stop() == 0
+
+
+def test_a_worker_that_is_killed_while_stopping_is_not_a_good_end(
+    start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
+) -> None:
+    """What it was answering is lost, and the exit code says so."""
+    service = start_service(make_bundle("tiny"), "--workers", "2", "--drain", "60")
+    victim = min(_workers(service))
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: not _runs(victim))
+    assert service.stop(timeout_s=10) == 8
 
 
 def _assert_monotonic(before: Scrape, after: Scrape) -> Scrape:
@@ -224,3 +243,24 @@ def test_a_worker_that_keeps_dying_is_replaced_less_and_less_often(
     pauses = [line.rsplit("after_s=", 1)[1] for line in service.log.read_text().splitlines() if "replacing" in line]
     assert list(map(float, pauses)) == [0.0, 0.5]
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_before_a_worker_can_handle_it_is_not_lost(
+    number: signal.Signals, slow_start_bundle: Path, tmp_path: Path, eventually: Eventually
+) -> None:
+    """At whatever moment of its start it comes, the service ends in order and without a traceback."""
+    command = [sys.executable, "-m", "nimify", "serve", str(slow_start_bundle), "--port", "0", "--drain", "0"]
+    for pause_s in (0.0, 0.02, 0.05, 0.1, 0.2):
+        log = tmp_path / f"{pause_s}.txt"
+        with log.open("wb") as stream:
+            process = subprocess.Popen([*command, "--no-verify", "--workers", "2"], stderr=stream)
+        try:
+            eventually(lambda pid=process.pid: len(_children(pid)) == 2, what="the workers' start")
+            time.sleep(pause_s)
+            process.send_signal(number)
+            assert process.wait(5) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert "Traceback" not in log.read_text()

@@ -230,6 +230,13 @@ class TestServe:
             assert len(answer["outputs"]["logits"][0]) == 10
 
         assert not server.running
+
+    def test_with_several_workers_it_starts_when_all_of_them_are_ready(self, bundle: Path) -> None:
+        """Whichever worker is asked, the answer is the same from the first moment."""
+        with NIMService.open(bundle).serve(workers=2) as server:
+            for _ in range(20):
+                with urllib.request.urlopen(f"{server.url}/v1/health/ready", timeout=30) as response:
+                    assert response.status == 200
         assert server.stop() == 0
         assert "ready" in server.log
 

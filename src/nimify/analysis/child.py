@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from nimify.analysis.guarded import RESULT_FILE
 from nimify.errors import ModelError, NimifyError, UnsupportedModel
-
-_PR_SET_PDEATHSIG: Final = 1
+from nimify.serving.parent import die_with_parent
 
 
 def run_as_child(carry_out: Callable[[Mapping[str, Any], Path], dict[str, Any]]) -> None:
     """Read a job from standard input, carry it out, and write the result file into the working folder."""
-    if sys.platform == "linux":
-        _die_with_parent()
+    die_with_parent()
     folder = Path.cwd()
     try:
         result = carry_out(json.load(sys.stdin), folder)
@@ -35,8 +31,3 @@ def _error(error: Exception) -> dict[str, Any]:
     if isinstance(error, NimifyError):
         return {"cause": error.message, "remedy": error.remedy, "supported": True}
     return {"cause": "its trial run needs more memory than it may have.", "remedy": "", "supported": True}
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, however that happens."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

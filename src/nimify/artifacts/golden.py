@@ -166,7 +166,7 @@ def load_golden(bundle: Path) -> Golden | None:
             f"A golden file of '{bundle}' cannot be read ({error.strerror}).",
             remedy="Record them again with: nimify create MODEL --force",
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RequestFault) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RequestFault) as error:
         raise BundleDamaged(
             f"The golden files of '{bundle}' do not hold recorded requests.",
             remedy="Record them again with: nimify create MODEL --force",

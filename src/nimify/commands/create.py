@@ -110,7 +110,10 @@ def _check(console: Console, draft: Draft) -> int:
         )
     elif drift:
         console.result(drift.diff.rstrip())
-        console.talk(f"'{draft.folder}' is out of date; `nimify create` without --check brings it up to date.")
+        console.talk(
+            f"'{draft.folder}' is out of date, or was edited. `nimify create` without --check writes it anew, "
+            "over edits only with --force."
+        )
     else:
         console.talk(f"'{draft.folder}' is up to date.")
     return EXIT_DRIFT if drift else 0

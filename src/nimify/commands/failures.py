@@ -6,6 +6,7 @@ import errno
 import hashlib
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import click
@@ -67,6 +68,9 @@ def describe(error: Exception) -> Failure:
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
         message = f"{error.strerror}: '{error.filename}'." if error.filename else f"{error.strerror}."
         return Failure("EnvironmentProblem", _line(message), _EXIT_MACHINE, _MACHINE_ERRORS[error.errno])
+    if isinstance(error, FileNotFoundError) and _working_folder_is_gone():
+        message = "The working directory does not exist any more."
+        return Failure("EnvironmentProblem", message, _EXIT_MACHINE, "Go to another one with cd, and try again.")
     return Failure(
         "Bug",
         _line(f"nimify met a fault of its own ({type(error).__name__}, id {fingerprint(error)})."),
@@ -81,6 +85,14 @@ def fingerprint(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     trail = [f"{frame.name}:{frame.lineno}" for frame in frames]
     return hashlib.sha256("\n".join([type(error).__qualname__, *trail]).encode()).hexdigest()[:8]
+
+
+def _working_folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _usage_remedy(error: click.UsageError) -> str:

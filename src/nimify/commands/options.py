@@ -63,7 +63,7 @@ def axis_length(text: str) -> tuple[str, int]:
     return name, int(length)
 
 
-MODEL: Final = click.Path(path_type=Path)
+MODEL: Final = click.Path(path_type=Path, readable=False)
 """A path that the analysis judges itself: its errors say more than Click's."""
 
 

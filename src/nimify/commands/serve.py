@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,10 +70,8 @@ def serve(console: Console, /, source: Path, **options: Any) -> int:
     console.quiet = console.quiet or settings.json_logs
     with _bundle(console, source) as bundle:
         from nimify.serving.service import run
-        from nimify.serving.spec import ServiceSpec
 
-        _announce(console, settings, ServiceSpec.load(bundle))
-        code = run(bundle, settings)
+        code = run(bundle, settings, announce=partial(_announce, console))
     _leave_threads_behind(code)
     return code
 
@@ -130,10 +129,7 @@ def _bundle(console: Console, source: Path) -> Iterator[Path]:
         yield draft.folder
 
 
-def _announce(console: Console, settings: ServiceSettings, spec: ServiceSpec) -> None:
-    """Say where people will look first; with port 0 only the log can tell."""
-    if settings.port:
-        host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-        url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-        console.talk(f"'{spec.name}' {spec.version} will answer on {url}, its documentation is on {url}/docs.")
+def _announce(console: Console, spec: ServiceSpec, url: str) -> None:
+    """Say where people will look first."""
+    console.talk(f"'{spec.name}' {spec.version} will answer on {url}, its documentation is on {url}/docs.")
     console.talk("Ctrl-C stops it.")

@@ -227,6 +227,8 @@ def _first_name(bundle: Path) -> str:
 def _api(signature: Signature, settings: Settings) -> Signature:
     """What `/v1/infer` will speak: the steps are loaded from a folder that looks as the bundle will."""
     pipeline: PipelineConfig = settings.config.pipeline
+    if not (pipeline.before or pipeline.after):
+        return signature
     with tempfile.TemporaryDirectory(prefix="nimify-") as folder:
         _place(settings.assets, Path(folder))
         return ProcessorPipeline.load(plan_pipeline(pipeline), signature, Path(folder)).api

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from nimify.analysis.analysis import Analysis
 from nimify.config import ModelConfig
 from nimify.errors import UnsupportedModel
 from nimify.planning.plan import Basis, Decision
 
-_ENGINES = {"onnx": ("onnxruntime", "ONNX Runtime is the embedded engine for ONNX files, and runs on any CPU.")}
+_DATA_DEPENDENT: Final = frozenset(
+    {
+        "Compress", "ConstantOfShape", "Expand", "If", "Loop", "NonMaxSuppression", "NonZero", "OneHot", "Pad", "Range",
+        "Resize", "Scan", "SplitToSequence", "Tile", "Unique", "Upsample",
+    }
+)  # fmt: skip
+"""Operators whose work, or whose output's size, can follow from the values of a tensor."""
+_ENGINES: Final = {"onnx": ("onnxruntime", "ONNX Runtime is the embedded engine for ONNX files, and runs on any CPU.")}
 
 
 def decide_engine(analysis: Analysis) -> Decision:
@@ -33,3 +43,12 @@ def decide_threads(config: ModelConfig) -> Decision:
         return Decision("threads", config.threads, "You asked for it.", Basis.ASKED)
     reason = "The service takes as many threads as it has CPUs where it runs, so one bundle suits every machine."
     return Decision("threads", 0, reason, Basis.DEFAULT)
+
+
+def is_data_dependent(operators: Iterable[str]) -> bool:
+    """Whether the values of an input may decide how long a run takes; when in doubt, they may.
+
+    Args:
+        operators: As `ModelInfo.operators` names them; those of domains that nimify does not know count as doubt.
+    """
+    return any("::" in operator or operator in _DATA_DEPENDENT for operator in operators)

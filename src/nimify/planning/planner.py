@@ -12,7 +12,7 @@ from nimify.analysis.analysis import Analysis
 from nimify.config import ModelConfig, PipelineConfig, StepConfig
 from nimify.planning.accelerators import decide_gpu, decide_tensorrt
 from nimify.planning.batching import decide_batch_size, decide_queue_delay
-from nimify.planning.execution import decide_engine, decide_threads
+from nimify.planning.execution import decide_engine, decide_threads, is_data_dependent
 from nimify.planning.limits import decide_limits
 from nimify.planning.naming import decide_name
 from nimify.planning.plan import Decision, ServicePlan
@@ -100,6 +100,7 @@ def _service(analysis: Analysis, config: ModelConfig, decisions: tuple[Decision,
         max_batch_size=decided["batching.max_batch_size"],
         max_queue_delay_us=decided["batching.max_queue_delay_us"],
         threads=decided["threads"],
+        data_dependent=is_data_dependent(analysis.model.operators),
         pipeline=plan_pipeline(config.pipeline),
         limits=Limits(**{name: decided[f"limits.{name}"] for name in Limits.__dataclass_fields__}),
         description=config.description,

@@ -1,7 +1,8 @@
 """The classification extension: the largest elements of an output as text.
 
-Each element becomes `<value>:<index>`, or `<value>:<index>:<label>` where the output has labels; the value has six
-decimals. Source: Triton's protocol/extension_classification.md.
+Each element becomes `<value>:<index>`; a floating-point value has six decimals, a whole number none. Triton adds
+`:<label>` where its configuration names a label file; ours never does: labels are what `top_k` is for.
+Source: Triton's protocol/extension_classification.md, and src/classification.cc for how values are written.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def classified(array: Array, datatype: Datatype, count: int, name: str, *, batch
     count = min(count, rows.shape[1])
     keys = -rows.astype(np.float64) if datatype.is_float else np.invert(rows)  # inverting cannot overflow
     order = np.argsort(keys, axis=1, kind="stable")[:, :count]
+    written = "{:f}".format if datatype.is_float else str
     result = np.empty((rows.shape[0], count), dtype=object)
     for row, indices in enumerate(order.tolist()):
-        result[row] = [f"{float(rows[row, index]):f}:{index}".encode() for index in indices]
+        result[row] = [f"{written(rows[row, index].item())}:{index}".encode() for index in indices]
     return result if batched else result[0]

@@ -29,6 +29,9 @@ _FAILURE_REASONS: Final = {
 
 _MAX_TIMEOUT_US: Final = 2**53
 
+Done = Callable[[Answer], bool]
+"""Takes the answer; false when more is to be done before the client has it, and `DataPlane.count` is called then."""
+
 
 @dataclass(slots=True)
 class InferenceRequest:
@@ -63,7 +66,7 @@ class DataPlane:
         self._output_names = tuple(self.outputs)
         self._loop = asyncio.get_running_loop()
 
-    def infer(self, request: InferenceRequest, done: Callable[[Answer], None]) -> Job:
+    def infer(self, request: InferenceRequest, done: Done) -> Job:
         """Start a request; `done` is called once, on the event loop, unless the job is cancelled.
 
         Raises:
@@ -75,7 +78,7 @@ class DataPlane:
             self.count_failure(fault)
             raise
 
-    def _start(self, request: InferenceRequest, done: Callable[[Answer], None]) -> Job:
+    def _start(self, request: InferenceRequest, done: Done) -> Job:
         batcher = self.model.batcher
         if batcher is None:
             raise RequestFault(Kind.UNAVAILABLE, "The model is not ready yet; try again later.", retry_after_s=1)
@@ -85,12 +88,13 @@ class DataPlane:
 
         def finish(answer: Answer) -> None:
             try:
-                done(answer)
+                if not done(answer):
+                    return
             except Exception as error:  # noqa: BLE001 - a processor's or our own fault: this request's, nobody else's
                 self._log.exception("answer failed", error)
                 answer = RequestFault(Kind.INTERNAL, "The service failed to make the answer.")
                 done(answer)
-            self._count(answer, request.received_ns)
+            self.count(answer, request.received_ns)
 
         job = Job(request.inputs, outputs, rows, self._loop.time() + timeout_s, finish)
         batcher.submit(job)
@@ -112,7 +116,8 @@ class DataPlane:
         job.cancel()
         self._metrics.failure["REJECTED" if timed_out else "CANCELED"].add()
 
-    def _count(self, answer: Answer, received_ns: int) -> None:
+    def count(self, answer: Answer, received_ns: int) -> None:
+        """Count what became of a request that ran."""
         if isinstance(answer, RequestFault):
             self.count_failure(answer)
             return

@@ -89,13 +89,18 @@ class ServedModel:
         )
 
     def _open(self, verify: bool) -> tuple[Engine, float | None]:
-        if verify:
-            self._verify()
+        seen = self._verify() if verify else {}
         engine: Engine = (
             plugins.find(plugins.ENGINES, self.spec.engine)
             .load()
             .load(self._bundle / self.spec.model_file, threads=self._threads)
         )
+        for path, identity in seen.items():
+            # The engine opens files by name: one that was exchanged behind the digest's back is not what was verified.
+            if _identity(self._bundle / path) != identity:
+                raise BundleDamaged(
+                    f"The model file '{path}' changed while it was loaded.", remedy="Start again when it is complete."
+                )
         if not _same_names(engine, self.spec):
             raise BundleDamaged(
                 f"The model file of '{self.spec.name}' has other inputs or outputs than the plan says.",
@@ -103,11 +108,15 @@ class ServedModel:
             )
         return engine, self._warm_up(engine)
 
-    def _verify(self) -> None:
+    def _verify(self) -> dict[str, tuple[int, ...]]:
+        """Compare every model file with its digest; which files they were, by path."""
+        seen = {}
         for file in self.spec.model_files:
+            path = self._bundle / file.path
             digest = hashlib.sha256()
             try:
-                with (self._bundle / file.path).open("rb") as stream:
+                seen[file.path] = _identity(path)
+                with path.open("rb") as stream:
                     while chunk := stream.read(1 << 20):
                         digest.update(chunk)
             except OSError as error:
@@ -120,6 +129,7 @@ class ServedModel:
                     f"The model file '{file.path}' does not match its digest in plan.json.",
                     remedy="Restore the file, or write the bundle again with: nimify create MODEL --force",
                 )
+        return seen
 
     def _warm_up(self, engine: Engine) -> float | None:
         """Run a few times; the seconds of a full batch, or `None` when it is long or depends on the request."""
@@ -141,6 +151,8 @@ class ServedModel:
 
     def _is_bounded(self) -> bool:
         """Whether a request cannot make the model work longer than the warm-up did."""
+        if self.spec.data_dependent:
+            return False
         free_axis = 1 if self.spec.max_batch_size else 0
         return all(all(isinstance(dim, int) for dim in spec.shape[free_axis:]) for spec in self.spec.signature.inputs)
 
@@ -150,6 +162,12 @@ class ServedModel:
             self._runner.stop()
         if self._engine is not None:
             self._engine.close()
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is exchanged or written to."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _same_names(engine: Engine, spec: ServiceSpec) -> bool:

@@ -44,6 +44,9 @@ class ServiceSettings:
     limits: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if not self.host:
+            # To the system an empty name is every address; nobody who lost a variable's value means that.
+            raise ConfigError("must not be empty; 0.0.0.0 stands for every address.", field="host")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"must be from 0 to 65535, not {self.port}.", field="port")
         if not 1 <= self.workers <= _MAX_WORKERS:

@@ -6,16 +6,24 @@ The service reads nothing of the build side but this: `ServiceSpec.load(bundle)`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
 from nimify.errors import BundleDamaged
 from nimify.tensors import Signature
 
 PLAN_FILE = "plan.json"
 OPENAPI_FILE = "openapi.json"
+_PLAIN_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "Mapping[str, Any]": (dict,),
+}
+"""What a field may hold, by its annotation; every other kind of field is made of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,7 @@ class ServiceSpec:
         max_batch_size: Most rows in one run of the engine; 0 when requests must not be merged.
         max_queue_delay_us: How long a request may wait for company, in microseconds; 0: never.
         threads: Threads inside the engine; 0: as many as the process may use.
+        data_dependent: Whether the values of an input, and not only its shape, may decide how long a run takes.
     """
 
     name: str
@@ -122,6 +131,7 @@ class ServiceSpec:
     max_batch_size: int = 0
     max_queue_delay_us: int = 0
     threads: int = 0
+    data_dependent: bool = False
     pipeline: Pipeline = Pipeline()
     limits: Limits = Limits()
     description: str = ""
@@ -136,9 +146,9 @@ class ServiceSpec:
         """The inverse of `to_dict`.
 
         Raises:
-            KeyError, TypeError: A key is missing or unknown, or holds something of the wrong structure.
+            KeyError, TypeError: A key is missing or unknown, or holds something of another type.
         """
-        return cls(
+        spec = cls(
             **{
                 **data,
                 "model_files": tuple(ModelFile(**row) for row in data["model_files"]),
@@ -152,24 +162,48 @@ class ServiceSpec:
                 "license": License(**data["license"]),
             }
         )
+        for part in (spec, *spec.model_files, *spec.pipeline.before, *spec.pipeline.after, spec.limits, spec.license):
+            _check_types(part)
+        return spec
 
     @classmethod
     def load(cls, bundle: Path) -> ServiceSpec:
         """Read the specification out of a bundle's plan.json.
 
         Raises:
-            BundleDamaged: There is no plan.json, or it does not hold a specification.
+            BundleDamaged: There is no plan.json, it does not hold a specification, or the model lies elsewhere.
         """
         path = bundle / PLAN_FILE
         try:
-            return cls.from_dict(json.loads(path.read_bytes())["service"])
+            spec = cls.from_dict(json.loads(path.read_bytes())["service"])
+            _check_confined(file.path for file in spec.model_files)
+            if spec.model_file not in {file.path for file in spec.model_files}:
+                raise ValueError("the model's own file has no digest")
+            return spec
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise BundleDamaged(
+                f"'{bundle}' is not a bundle: it has no {PLAN_FILE}.", remedy="Make one with: nimify create MODEL"
+            ) from error
         except OSError as error:
             raise BundleDamaged(
-                f"'{bundle}' is not a bundle: {PLAN_FILE} cannot be read ({error.strerror}).",
-                remedy="Make one with: nimify create MODEL",
+                f"'{path}' cannot be read ({error.strerror}).", remedy="Check its permissions with ls -l."
             ) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleDamaged(
                 f"'{path}' does not describe a service.",
                 remedy="Write it again with: nimify create MODEL --force",
             ) from error
+
+
+def _check_types(part: Any) -> None:
+    """Hold a part of a specification to its annotations: what is wrong must show here, not at the first request."""
+    for item in fields(part):
+        allowed = _PLAIN_TYPES.get(str(item.type))
+        if allowed is not None and type(getattr(part, item.name)) not in allowed:
+            raise TypeError(f"{item.name} is not of type {item.type}")
+
+
+def _check_confined(paths: Iterable[str]) -> None:
+    for path in paths:
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"{path!r} leaves the bundle")

@@ -7,7 +7,6 @@ cannot even start ends the service, because its successor could not start either
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -18,13 +17,13 @@ from typing import Final
 
 from nimify.errors import NimifyError
 from nimify.serving.lifecycle import State
-from nimify.serving.worker import WorkerContext
+from nimify.serving.parent import die_with_parent
+from nimify.serving.worker import EXIT_UNFINISHED, WorkerContext
 
 _STABLE_S: Final = 10.0
 """A worker that lived this long died of something new: its replacement starts at once."""
 _LONGEST_PAUSE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.5
-_PR_SET_PDEATHSIG: Final = 1
 _EXIT_BUG: Final = 70
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
@@ -79,7 +78,8 @@ class Supervisor:
 
     def _ended(self, slot: int, code: int) -> None:
         if self._stopping:
-            self._exit_code = self._exit_code or max(code, 0)
+            # A worker that was killed took what it was answering with it.
+            self._exit_code = self._exit_code or (code if code >= 0 else EXIT_UNFINISHED)
             return
         self._ever_ready = self._ever_ready or max(self._context.registry.states) > State.STARTING
         if not self._ever_ready:
@@ -111,9 +111,10 @@ class Supervisor:
             return
         code = _EXIT_BUG
         try:
-            _die_with_parent()
+            die_with_parent()
             os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the supervisor only, which passes it on once
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            # The others stay blocked until the worker has its handlers: an early one waits and is not lost.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             code = self._run_worker(replace(self._context, slot=slot, replacement=replacement))
         except NimifyError as error:
             self._log.error(str(error), worker=slot)
@@ -122,13 +123,6 @@ class Supervisor:
             self._log.exception("worker failed", error, worker=slot)
         finally:
             os._exit(code)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when the supervisor is killed, so that no worker is orphaned."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(_EXIT_BUG)
 
 
 def _cause(code: int) -> str:

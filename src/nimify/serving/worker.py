@@ -104,11 +104,13 @@ class _Worker:
             gc.collect()
             gc.freeze()
             self._lifecycle.worker_ready()
-            self._log.info("ready", url=url_of(self._context.listener), model=self._context.spec.name)
+            self._tell_ready()
             sampling = asyncio.create_task(self._sample())
             await stopping
             sampling.cancel()
-        unfinished = await self._drain(server, stop)
+        else:
+            loading.cancel()  # it may yet fail, and nobody but the event loop would hear of it, in a traceback
+        unfinished = await self._drain(server, stop, was_ready=model.ready)
         model.close()
         return EXIT_UNFINISHED if unfinished else 0
 
@@ -129,9 +131,16 @@ class _Worker:
             model, request_timeout_s=self._limits.request_timeout_s, metrics=self._metrics.model, log=self._log
         )
         router = Router()
-        add_management_routes(router, spec, self._lifecycle, self._metrics, _openapi(bundle))
+        add_management_routes(
+            router,
+            spec,
+            self._lifecycle,
+            self._metrics,
+            openapi=_openapi(bundle),
+            started_s=self._context.started_s,
+        )
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, bundle)
-        add_v1_inference(router, spec, pipeline, data_plane, self._log)
+        add_v1_inference(router, spec, pipeline, data_plane, self._log, max_queue_size=self._limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane)
         return HttpServer(router, data_plane, limits=self._limits, metrics=self._metrics.http, log=self._log)
 
@@ -139,17 +148,25 @@ class _Worker:
         await server.start(self._context.listener)
         self._log.info("listening", url=url_of(self._context.listener), worker=self._context.slot)
 
+    def _tell_ready(self) -> None:
+        """Say once that the service is ready: by the worker that was the last to load."""
+        if self._context.replacement:
+            self._log.info("worker replaced", worker=self._context.slot)
+        elif self._lifecycle.ready:
+            self._log.info("ready", url=url_of(self._context.listener), model=self._context.spec.name)
+
     async def _sample(self) -> None:
         """Keep this worker's process figures fresh for whichever worker is asked for the metrics."""
         while True:
             self._metrics.process.sample()
             await asyncio.sleep(_SAMPLE_S)
 
-    async def _drain(self, server: HttpServer, stop: _StopSignals) -> int:
+    async def _drain(self, server: HttpServer, stop: _StopSignals, *, was_ready: bool) -> int:
         """Stop being ready, go on accepting for a while, then finish what is in flight."""
         self._lifecycle.stopping()
         server.draining = True
-        window_s = self._limits.drain_s if stop.graceful else 0.0
+        # Nobody is sent to a service that was never ready, so there is nothing to wait for.
+        window_s = self._limits.drain_s if stop.graceful and was_ready else 0.0
         self._log.info("stopping", signal=stop.name, accepting_for_s=window_s)
         if window_s:
             try:
@@ -157,8 +174,7 @@ class _Worker:
                     await stop.second.wait()
             except TimeoutError:
                 pass
-        grace_s = 0.0 if stop.second.is_set() else self._limits.shutdown_grace_s
-        unfinished = await server.stop(grace_s=grace_s)
+        unfinished = await server.stop(grace_s=self._limits.shutdown_grace_s, hurry=stop.second)
         self._log.info("stopped", unfinished_requests=unfinished)
         return unfinished
 
@@ -172,8 +188,10 @@ class _StopSignals:
         self.graceful = True
         self.name = ""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
             loop.add_signal_handler(number, self._received, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # the supervisor forks us with both blocked
 
     def _received(self, number: signal.Signals) -> None:
         if self.first.is_set():

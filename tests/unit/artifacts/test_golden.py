@@ -91,6 +91,7 @@ def test_other_inputs_are_recorded_anew(prepare: Prepare, tmp_path: Path) -> Non
         b"{}",
         b'{"tolerances": {}, "model_digest": "", "cases": [{"name": "x"}]}',
         b'{"tolerances": {"y": 1}, "model_digest": "", "cases": []}',
+        b"[" * 100_000,
     ],
 )
 def test_a_damaged_index_is_a_damaged_bundle(damage: bytes, tmp_path: Path) -> None:

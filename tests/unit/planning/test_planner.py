@@ -15,6 +15,7 @@ from nimify.config import ModelConfig
 from nimify.errors import ConfigError, UnsupportedModel
 from nimify.formats.format import SourceFile
 from nimify.planning.assets import collect_assets
+from nimify.planning.execution import is_data_dependent
 from nimify.planning.plan import Basis, Decision, ServicePlan
 from nimify.planning.planner import plan
 from nimify.serving.spec import Limits, ServiceSpec
@@ -42,6 +43,18 @@ def test_every_kind_of_model_gets_a_plan_that_the_service_can_read(kind: str, an
 def test_batch_size_follows_the_size_of_a_row(kind: str, rows: int, analyse: Analyse) -> None:
     """Small rows come 32 at a time, images 8, texts 16, and a fixed first axis is never merged."""
     assert plan(analyse(kind), ModelConfig()).service.max_batch_size == rows
+
+
+@pytest.mark.parametrize(("kind", "depends"), [("digits", False), ("image", False), ("if", True), ("loop", True)])
+def test_a_model_whose_run_time_may_follow_from_values_is_marked(kind: str, depends: bool, analyse: Analyse) -> None:
+    """The service keeps such a model off its event loop, however quick it looked at the start."""
+    assert plan(analyse(kind), ModelConfig()).service.data_dependent is depends
+
+
+def test_operators_of_unknown_domains_count_as_data_dependent() -> None:
+    """Nobody knows what they do."""
+    assert is_data_dependent(["Add", "acme::Spin"])
+    assert not is_data_dependent(["Add", "MatMul"])
 
 
 def test_a_plan_holds_nothing_that_was_measured_in_time(analyse: Analyse) -> None:

@@ -533,7 +533,6 @@ def test_a_run_is_counted_with_its_times() -> None:
 
 def test_requests_that_ran_one_by_one_are_counted_one_by_one() -> None:
     """After a refused batch: as many runs as requests, each with its own rows and its own time."""
-
     spent_s: list[float] = []
 
     def refuse_merged(inputs: Inputs) -> None:

@@ -15,7 +15,7 @@ import pytest
 from nimify.metrics.registry import Registry
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Answer, Batcher
-from nimify.serving.dataplane import DataPlane, InferenceRequest
+from nimify.serving.dataplane import DataPlane, Done, InferenceRequest
 from nimify.serving.engines.engine import EngineRefused
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.logs import Log
@@ -66,6 +66,16 @@ class Bench:
         return {name: count for name, count in found.items() if count}
 
 
+def into(answers: list[Answer]) -> Done:
+    """A client that puts its answers into a list."""
+
+    def done(answer: Answer) -> bool:
+        answers.append(answer)
+        return True
+
+    return done
+
+
 def request(
     rows: int = 1, *, outputs: tuple[str, ...] = (), timeout_s: float = 0.0, name: str = "x"
 ) -> InferenceRequest:
@@ -88,7 +98,7 @@ def test_what_ran_is_counted_by_its_answer(on_run: Callable[[Inputs], None] | No
     async def main() -> None:
         b = Bench(on_run)
         answers: list[Answer] = []
-        b.plane.infer(request(), answers.append)
+        b.plane.infer(request(), into(answers))
         await asyncio.sleep(0)
         assert len(answers) == 1
         assert isinstance(answers[0], RequestFault) is (reason != "SUCCESS")
@@ -117,7 +127,7 @@ def test_what_cannot_start_is_raised_and_counted(
         b = Bench(**bench_options)
         answers: list[Answer] = []
         with pytest.raises(RequestFault) as caught:
-            b.plane.infer(request(**ask), answers.append)
+            b.plane.infer(request(**ask), into(answers))
         await asyncio.sleep(0)
         assert caught.value.kind is kind
         assert answers == []
@@ -131,10 +141,10 @@ def test_a_client_may_wait_for_less_but_not_for_longer() -> None:
 
     async def main() -> None:
         b = Bench()
-        b.plane.infer(request(), lambda _: None)  # runs at once; deadlines are for those that wait
+        b.plane.infer(request(), into([]))  # runs at once; deadlines are for those that wait
         now_s = asyncio.get_running_loop().time()
         for asked_s, given_s in ((0.0, 60), (1.0, 1), (1e9, 60)):
-            job = b.plane.infer(request(timeout_s=asked_s), lambda _: None)
+            job = b.plane.infer(request(timeout_s=asked_s), into([]))
             assert job.deadline_s == pytest.approx(now_s + given_s, abs=0.5)
 
     asyncio.run(main())
@@ -148,13 +158,13 @@ def test_an_answer_that_cannot_be_made_is_our_fault_and_nobody_elses() -> None:
         first: list[Answer] = []
         second: list[Answer] = []
 
-        def fail_once(answer: Answer) -> None:
+        def fail_once(answer: Answer) -> bool:
             if not isinstance(answer, RequestFault):
                 raise KeyError("/secret")
-            first.append(answer)
+            return into(first)(answer)
 
         b.plane.infer(request(), fail_once)
-        b.plane.infer(request(), second.append)
+        b.plane.infer(request(), into(second))
         await asyncio.sleep(0)
         (fault,) = first
         assert isinstance(fault, RequestFault)
@@ -174,10 +184,25 @@ def test_a_request_that_is_given_up_is_counted_once(timed_out: bool, reason: str
     async def main() -> None:
         b = Bench()
         answers: list[Answer] = []
-        job = b.plane.infer(request(), answers.append)
+        job = b.plane.infer(request(), into(answers))
         b.plane.give_up(job, timed_out=timed_out)
         await asyncio.sleep(0)
         assert answers == []
         assert b.counts() == {reason: 1}
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_is_still_being_made_is_not_counted_yet() -> None:
+    """Its transport counts it, when it knows what became of it."""
+
+    async def main() -> None:
+        b = Bench()
+        asked = request()
+        b.plane.infer(asked, lambda answer: False)
+        await asyncio.sleep(0)
+        assert b.counts() == {}
+        b.plane.count(RequestFault(Kind.INTERNAL, "The processors failed."), asked.received_ns)
+        assert b.counts() == {"BACKEND": 1}
 
     asyncio.run(main())

@@ -55,13 +55,10 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
         bind("192.0.2.1", 0)
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0"])  # noqa: S104 - that it works is the point
-def test_any_address_is_reached_by_loopback(host: str) -> None:
+def test_any_address_is_reached_by_loopback() -> None:
     """A URL that a client on this machine can use."""
-    with closing(bind(host, 0)) as listener:
-        url = url_of(listener)
-        port = listener.getsockname()[1]
-    assert url in {f"http://127.0.0.1:{port}", f"http://[::1]:{port}"}
+    with closing(bind("0.0.0.0", 0)) as listener:  # noqa: S104 - that it works is the point
+        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_an_ipv6_address_is_bracketed() -> None:

@@ -141,6 +141,24 @@ def test_a_file_that_changed_since_the_plan_is_not_loaded(tmp_path: Path, name: 
     assert str(tmp_path) not in str(caught.value)
 
 
+def test_a_file_that_is_exchanged_while_it_is_loaded_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine opens files by name: what it read must be what was verified."""
+    spec = spec_for(models.tiny(), tmp_path)
+    real = OnnxRuntimeEngine.load
+
+    def exchange_then_load(model_file: Path, *, threads: int) -> OnnxRuntimeEngine:
+        (tmp_path / "other").write_bytes(model_file.read_bytes())
+        (tmp_path / "other").replace(model_file)
+        return real(model_file, threads=threads)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "load", exchange_then_load)
+    with pytest.raises(BundleDamaged, match="changed while it was loaded"):
+        load(spec, tmp_path)
+    load(spec, tmp_path, verify=False)
+
+
 def test_a_file_that_is_no_model_is_told_by_the_engine(tmp_path: Path) -> None:
     """Also when nobody checks digests; the folder stays out of the message."""
     spec = spec_for(models.tiny(), tmp_path)

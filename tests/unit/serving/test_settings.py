@@ -44,6 +44,12 @@ def test_an_option_wins_over_the_environment() -> None:
     )
 
 
+def test_an_empty_host_is_refused() -> None:
+    """To the system it means every address: a variable without a value must not open the service to the network."""
+    with pytest.raises(ConfigError, match="host: must not be empty"):
+        settings(host="")
+
+
 @pytest.mark.parametrize(("text", "level"), [("INFO", "info"), ("default", "info"), ("DEFAULT", "info"), ("", "info")])
 def test_log_levels_are_nims(text: str, level: str) -> None:
     """In any case; `default` is `info`."""

@@ -94,9 +94,17 @@ def test_a_specification_is_loaded_from_a_bundle(tmp_path: Path) -> None:
 def test_a_folder_without_a_plan_is_no_bundle(tmp_path: Path, missing: str) -> None:
     """The remedy says how to make one."""
     bundle = tmp_path / "bundle" if missing == "folder" else tmp_path
-    with pytest.raises(BundleDamaged, match=r"is not a bundle: plan\.json cannot be read") as caught:
+    with pytest.raises(BundleDamaged, match=r"is not a bundle: it has no plan\.json") as caught:
         ServiceSpec.load(bundle)
     assert "nimify create" in caught.value.remedy
+
+
+def test_a_plan_that_cannot_be_read_is_not_missing(tmp_path: Path) -> None:
+    """Whoever lacks permissions, or has a folder in its place, is not sent off to make a new bundle."""
+    (tmp_path / PLAN_FILE).mkdir()
+    with pytest.raises(BundleDamaged, match=r"plan\.json' cannot be read \(Is a directory\)") as caught:
+        ServiceSpec.load(tmp_path)
+    assert "nimify create" not in caught.value.remedy
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -128,6 +136,16 @@ def changed(**changes: Any) -> dict[str, Any]:
         changed(limits={"max_body": 3}),
         changed(model_files=[{"path": "m.onnx"}]),
         changed(model_files=None),
+        changed(name=None),
+        changed(max_batch_size="32"),
+        changed(max_batch_size=True),
+        changed(limits={"drain_s": None}),
+        changed(license={"content": 5}),
+        changed(pipeline={"before": [], "after": [{"use": 5}]}),
+        changed(pipeline={"before": [], "after": [{"use": "softmax", "options": []}]}),
+        changed(model_file="/m.onnx"),
+        changed(model_file="model_repository/../../m.onnx"),
+        changed(model_files=[{"path": "../m.onnx", "sha256": "00", "size_bytes": 3}]),
     ],
     ids=lambda document: str(document)[:40],
 )

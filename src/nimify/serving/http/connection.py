@@ -117,6 +117,9 @@ class HttpConnection(asyncio.Protocol):
             self._server.abandoned(self._active)
             self._active = None
         self._server.forget(self)
+        # The parser knows us as we know it: without this, half a body would stay until a garbage collection.
+        self._parser = None
+        self._body = []
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -265,7 +268,7 @@ class HttpConnection(asyncio.Protocol):
         """Stop the parser; `data_received` answers with the first fault."""
         if self._fault is None:
             self._fault = fault
-        raise fault
+        raise _StopParsing  # not the fault itself: its traceback would hold this connection, and we hold the fault
 
     # --- answering ----------------------------------------------------------------------------------------------
 
@@ -335,6 +338,7 @@ class HttpConnection(asyncio.Protocol):
             self._abort_after_active()
             return
         response = fault_response(fault, self._target)
+        self._body = []
         self._write(response, None, keep_alive=False)
         self._server.refused(response)
         self._linger()
@@ -349,6 +353,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close after a while: closing on a client that still sends would cost it our answer."""
         self._closing = True
+        self._receiving = False  # it has its answer: a service that stops need not wait for the rest of it
         self.deadline_s = self._server.now_s() + LINGER_S
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -392,3 +397,7 @@ class HttpConnection(asyncio.Protocol):
         self._server.timed_out(request)
         fault = RequestFault(Kind.DEADLINE_EXCEEDED, "The answer was not ready in time.")
         self._answer(request, fault_response(fault, request.path))
+
+
+class _StopParsing(Exception):
+    """What a parser's call raises so that the parser reads no further; the fault is kept beside it."""

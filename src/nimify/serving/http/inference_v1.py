@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -26,6 +25,7 @@ from nimify.serving.logs import Log
 from nimify.serving.open_inference import checked_parameters, parse_object
 from nimify.serving.processors.pipeline import ProcessorPipeline
 from nimify.serving.processors.processor import InvalidInput
+from nimify.serving.processors.thread import ProcessorThread
 from nimify.serving.spec import ServiceSpec
 from nimify.serving.validation import InputContract
 
@@ -48,10 +48,13 @@ class V1Inference:
     """Answers `/v1/infer`.
 
     Processors that nimify ships cost microseconds and run on the event loop. Anybody else's run on a thread of their
-    own, so that a slow one delays its requests and not the health checks.
+    own, so that a slow one delays its requests and not the health checks. That thread has a queue of its own, as long
+    as the engine's may be, and what nobody waits for any more is not run.
     """
 
-    def __init__(self, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane, log: Log) -> None:
+    def __init__(
+        self, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane, log: Log, *, max_queue_size: int
+    ) -> None:
         self._spec = spec
         self._pipeline = pipeline
         self._data_plane = data_plane
@@ -60,14 +63,18 @@ class V1Inference:
         self._outputs = {tensor.name: tensor for tensor in spec.api.outputs}
         self._contract = InputContract(spec.api.inputs, spec.max_batch_size)
         self._engine_outputs = tuple(tensor.name for tensor in spec.signature.outputs)
-        self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, "nimify-processors") if pipeline.runs_foreign_code else None
+        self._thread = ProcessorThread() if pipeline.runs_foreign_code else None
+        self._max_queue_size = max_queue_size
 
     def __call__(self, request: Request, reply: Reply) -> None:
         """Start the inference; see `Handler`."""
         if self._thread is None:
             self._infer(request, reply, partial(self._prepare, request))
             return
+        if self._thread.waiting >= self._max_queue_size:
+            fault = RequestFault(Kind.UNAVAILABLE, "The queue is full; try again later.", retry_after_s=1)
+            self._data_plane.count_failure(fault)
+            raise fault
 
         def prepared(future: asyncio.Future[_Prepared]) -> None:
             try:
@@ -77,25 +84,33 @@ class V1Inference:
             except Exception as error:  # noqa: BLE001 - somebody's code; logged whole, told to the client as an id
                 reply(self._failed(request, error))
 
-        self._loop.run_in_executor(self._thread, self._prepare, request).add_done_callback(prepared)
+        self._thread.begin(partial(self._prepare, request), prepared)
 
     def _infer(self, request: Request, reply: Reply, prepare: Callable[[], _Prepared]) -> None:
         try:
             prepared = prepare()
+            _check_awaited(request)
         except RequestFault as fault:
             self._data_plane.count_failure(fault)
             raise
 
-        def done(answer: Answer) -> None:
+        def done(answer: Answer) -> bool:
             if self._thread is None or isinstance(answer, RequestFault):
                 reply(self._response(request, prepared, answer))
-                return
-            work = self._loop.run_in_executor(self._thread, self._response, request, prepared, answer)
-            work.add_done_callback(finished)
+                return True
+            self._thread.complete(partial(self._response, request, prepared, answer), partial(finished, answer))
+            return False
 
-        def finished(future: asyncio.Future[Response]) -> None:
+        def finished(answer: Answer, future: asyncio.Future[Response]) -> None:
             error = future.exception()
-            reply(future.result() if error is None else self._failed(request, error))
+            if request.given_up:
+                return  # and counted when it was
+            if error is None:
+                reply(future.result())
+            else:
+                reply(self._failed(request, error))
+                answer = RequestFault(Kind.INTERNAL, "The processors failed.")
+            self._data_plane.count(answer, request.received_ns)
 
         request.job = self._data_plane.infer(
             InferenceRequest(prepared.tensors, None, (), request.received_ns, prepared.timeout_s), done
@@ -108,6 +123,7 @@ class V1Inference:
 
     def _prepare(self, request: Request) -> _Prepared:
         """Read a request and run the steps before the engine; perhaps on another thread."""
+        _check_awaited(request)
         try:
             document = self._parse(request)
             return _Prepared(
@@ -170,6 +186,11 @@ class V1Inference:
         return Response(200, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
+def _check_awaited(request: Request) -> None:
+    if request.given_up:
+        raise RequestFault(Kind.DEADLINE_EXCEEDED, "Nobody waits for the answer any more.")
+
+
 def _timeout_s(parameters: Any) -> float:
     checked = checked_parameters(parameters, "'parameters'")
     unknown = checked.keys() - _PARAMETERS
@@ -179,7 +200,14 @@ def _timeout_s(parameters: Any) -> float:
 
 
 def add_v1_inference(
-    router: Router, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane, log: Log
+    router: Router,
+    spec: ServiceSpec,
+    pipeline: ProcessorPipeline,
+    data_plane: DataPlane,
+    log: Log,
+    *,
+    max_queue_size: int,
 ) -> None:
     """Add `/v1/infer`."""
-    router.add("POST", "/v1/infer", V1Inference(spec, pipeline, data_plane, log))
+    handler = V1Inference(spec, pipeline, data_plane, log, max_queue_size=max_queue_size)
+    router.add("POST", "/v1/infer", handler)

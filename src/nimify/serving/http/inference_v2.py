@@ -16,7 +16,7 @@ from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.http.messages import JSON, OCTETS, Reply, Request, Response, fault_response, json_response
-from nimify.serving.http.router import Handler, Router
+from nimify.serving.http.router import Handler, Router, always
 from nimify.serving.json_tensors import quoted
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.open_inference import (
@@ -41,12 +41,12 @@ _RESERVED: Final = "triton_"
 def add_v2_routes(router: Router, spec: ServiceSpec, lifecycle: Lifecycle, data_plane: DataPlane) -> None:
     """Add the routes of the protocol for the one model that is served."""
     server = {"name": "nimify", "version": __version__, "extensions": list(_EXTENSIONS)}
-    router.add("GET", "/v2", _constant(json_response(server)))
-    router.add("GET", "/v2/health/live", _constant(Response(200)))
+    router.add("GET", "/v2", always(json_response(server)))
+    router.add("GET", "/v2/health/live", always(Response(200)))
     router.add("GET", "/v2/health/ready", _readiness(lifecycle, "Service not ready"))
     infer = V2Inference(spec, data_plane)
     for base in (f"/v2/models/{spec.name}", f"/v2/models/{spec.name}/versions/{spec.model_version}"):
-        router.add("GET", base, _constant(json_response(model_metadata(spec))))
+        router.add("GET", base, always(json_response(model_metadata(spec))))
         router.add("GET", f"{base}/ready", _readiness(lifecycle, "Model version not ready"))
         router.add("POST", f"{base}/infer", infer)
 
@@ -64,13 +64,6 @@ def model_metadata(spec: ServiceSpec) -> dict[str, Any]:
 
 def _described(tensor: TensorSpec) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": tensor.protocol_shape}
-
-
-def _constant(response: Response) -> Handler:
-    def handler(request: Request, reply: Reply) -> None:
-        reply(response)
-
-    return handler
 
 
 def _readiness(lifecycle: Lifecycle, message: str) -> Handler:
@@ -126,8 +119,9 @@ class V2Inference:
             self._data_plane.count_failure(fault)
             raise
 
-        def done(answer: Answer) -> None:
+        def done(answer: Answer) -> bool:
             reply(self._response(parsed, names, answer, request.path))
+            return True
 
         names = tuple(output.name for output in parsed.wanted) or tuple(self._data_plane.outputs)
         request.job = self._data_plane.infer(

@@ -7,7 +7,6 @@ change while the service runs is written once, at start.
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from nimify.metrics.exposition import CONTENT_TYPE
 from nimify.metrics.service import ServiceMetrics
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.http.messages import Reply, Request, Response, json_response
-from nimify.serving.http.router import Handler, Router
+from nimify.serving.http.router import Handler, Router, always
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.spec import ServiceSpec
 from nimify.version import __version__
@@ -35,31 +34,30 @@ _PAGE_HEADERS: Final = (
 
 
 def add_management_routes(
-    router: Router, spec: ServiceSpec, lifecycle: Lifecycle, metrics: ServiceMetrics, openapi: bytes
+    router: Router,
+    spec: ServiceSpec,
+    lifecycle: Lifecycle,
+    metrics: ServiceMetrics,
+    *,
+    openapi: bytes,
+    started_s: float,
 ) -> None:
-    """Add the management routes and pages."""
+    """Add the management routes and pages; `started_s` is when the service started, in Unix seconds."""
     for path, data in (
-        ("/v1/models", models(spec)),
+        ("/v1/models", models(spec, started_s)),
         ("/v1/metadata", metadata(spec)),
         ("/v1/version", {"release": spec.version, "api": API_VERSION}),
         ("/v1/license", license_info(spec)),
         ("/v1/manifest", manifest(spec)),
     ):
-        router.add("GET", path, _constant(json_response(data)))
-    router.add("GET", "/v1/health/live", _constant(_healthy("live")))
+        router.add("GET", path, always(json_response(data)))
+    router.add("GET", "/v1/health/live", always(_healthy("live")))
     router.add("GET", "/v1/health/ready", _readiness(lifecycle))
     router.add("GET", "/v1/metrics", _metrics(metrics))
     for path in ("/openapi.json", "/v1/openapi.json"):
-        router.add("GET", path, _constant(Response(200, openapi)))
-    router.add("GET", "/docs", _constant(Response(200, _DOCS_PAGE.read_bytes(), _HTML, _PAGE_HEADERS)))
-    router.add("GET", "/", _constant(Response(307, headers=b"location: /docs\r\n")))
-
-
-def _constant(response: Response) -> Handler:
-    def handler(request: Request, reply: Reply) -> None:
-        reply(response)
-
-    return handler
+        router.add("GET", path, always(Response(200, openapi)))
+    router.add("GET", "/docs", always(Response(200, _DOCS_PAGE.read_bytes(), _HTML, _PAGE_HEADERS)))
+    router.add("GET", "/", always(Response(307, headers=b"location: /docs\r\n")))
 
 
 def _healthy(word: str) -> Response:
@@ -85,7 +83,7 @@ def _metrics(metrics: ServiceMetrics) -> Handler:
     return handler
 
 
-def models(spec: ServiceSpec) -> dict[str, Any]:
+def models(spec: ServiceSpec, started_s: float) -> dict[str, Any]:
     """What `/v1/models` answers: OpenAI's list, which the NIM Operator reads the model's name from."""
     return {
         "object": "list",
@@ -93,7 +91,7 @@ def models(spec: ServiceSpec) -> dict[str, Any]:
             {
                 "id": spec.name,
                 "object": "model",
-                "created": int(time.time()),
+                "created": int(started_s),
                 "owned_by": "system",
                 "root": spec.name,
                 "parent": None,
@@ -143,7 +141,7 @@ def manifest(spec: ServiceSpec) -> dict[str, Any]:
         "tags": {"backend": "onnx", "engine": spec.engine, "max_batch_size": str(spec.max_batch_size)},
         "workspace": {
             "files": {
-                Path(file.path).name: {"uri": f"file://{file.path}", "checksum": f"sha256:{file.sha256}"}
+                Path(file.path).name: {"uri": file.path, "checksum": f"sha256:{file.sha256}"}
                 for file in spec.model_files
             }
         },

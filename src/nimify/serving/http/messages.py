@@ -75,9 +75,10 @@ class Request:
         received_ns: `time.perf_counter_ns()` when it was complete.
         keep_alive: Whether the connection may be used again.
         job: What runs for it in the data plane, so that it can be given up.
+        given_up: Whether nobody waits for the answer any more: its client left, or its time is over.
     """
 
-    __slots__ = ("body", "headers", "id", "job", "keep_alive", "method", "path", "received_ns")
+    __slots__ = ("body", "given_up", "headers", "id", "job", "keep_alive", "method", "path", "received_ns")
 
     def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes, id: str) -> None:
         self.method = method
@@ -87,6 +88,7 @@ class Request:
         self.id = id
         self.received_ns = 0
         self.keep_alive = True
+        self.given_up = False
         self.job: Job | None = None
 
 

@@ -15,6 +15,15 @@ Handler = Callable[[Request, Reply], None]
 """Answers a request by calling the reply, now or later; raises `RequestFault` for what it refuses at once."""
 
 
+def always(response: Response) -> Handler:
+    """A handler that gives the same answer to everybody."""
+
+    def handler(request: Request, reply: Reply) -> None:
+        reply(response)
+
+    return handler
+
+
 class Router:
     """The table of routes."""
 

@@ -41,6 +41,8 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self.now_s = self._loop.time
         self._connections: set[HttpConnection] = set()
+        self._turned_away: set[HttpConnection] = set()
+        """Those above the limit: each stays for a moment, so that its client can read why."""
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._id_prefix = secrets.token_hex(6)
@@ -53,11 +55,12 @@ class HttpServer:
             lambda: HttpConnection(self, self._limits), sock=listener, backlog=2048
         )
 
-    async def stop(self, *, grace_s: float) -> int:
+    async def stop(self, *, grace_s: float, hurry: asyncio.Event) -> int:
         """Accept no more, let requests in flight finish, and close; the number of those that did not finish.
 
         Args:
             grace_s: Seconds that requests in flight may take.
+            hurry: Ends their time at once when it is set.
         """
         self.draining = True
         if self._listener is not None:
@@ -66,7 +69,9 @@ class HttpServer:
         while self._connections:
             for connection in tuple(self._connections):
                 connection.close_if_idle()
-            if self.now_s() >= deadline_s or not any(connection.busy for connection in self._connections):
+            if hurry.is_set() or self.now_s() >= deadline_s:
+                break
+            if not any(connection.busy for connection in self._connections):
                 break
             await asyncio.sleep(0.01)
         unfinished = sum(connection.busy for connection in self._connections)
@@ -79,15 +84,15 @@ class HttpServer:
         """Give written answers a moment to leave, then cut what is left."""
         for _ in range(20):
             if not self._connections:
-                return
+                break
             await asyncio.sleep(0.01)
-        for connection in tuple(self._connections):
+        for connection in (*self._connections, *self._turned_away):
             connection.abort()
         await asyncio.sleep(0)
 
     def _sweep(self) -> None:
         now_s = self.now_s()
-        for connection in tuple(self._connections):
+        for connection in (*self._connections, *self._turned_away):
             connection.check_deadlines(now_s)
         date = formatdate(time.time(), usegmt=True)
         self.common_headers = f"server: nimify/{__version__}\r\ndate: {date}\r\n".encode()
@@ -96,14 +101,21 @@ class HttpServer:
     # --- the connections' calls ---------------------------------------------------------------------------------
 
     def admit(self, connection: HttpConnection) -> bool:
-        """Take note of a connection; false when there are too many."""
+        """Take note of a connection; false when there are too many.
+
+        One that is turned away takes nobody's place: clients that keep trying would keep the service full.
+        """
+        if len(self._connections) >= self._limits.max_connections:
+            self._turned_away.add(connection)
+            return False
         self._connections.add(connection)
         self._metrics.connections.set(len(self._connections))
-        return len(self._connections) <= self._limits.max_connections
+        return True
 
     def forget(self, connection: HttpConnection) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
+        self._turned_away.discard(connection)
         self._metrics.connections.set(len(self._connections))
 
     def new_request_id(self) -> str:
@@ -124,6 +136,7 @@ class HttpServer:
 
     def answered(self, request: Request, response: Response) -> None:
         """An answer was written."""
+        request.job = None  # which knows the request: the two and the body would stay until a garbage collection
         self._metrics.in_flight.add(-1.0)
         self._metrics.responses[response.status].add()
         if self._log.debugging:
@@ -144,11 +157,14 @@ class HttpServer:
 
     def abandoned(self, request: Request) -> None:
         """The client of a request in flight is gone."""
+        request.given_up = True
         self._metrics.in_flight.add(-1.0)
         if request.job is not None:
             self._data_plane.give_up(request.job, timed_out=False)
+            request.job = None
 
     def timed_out(self, request: Request) -> None:
         """The time of a request in flight is over."""
+        request.given_up = True
         if request.job is not None:
             self._data_plane.give_up(request.job, timed_out=True)
