@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from nimify.analysis.analysis import Analysis
 from nimify.analysis.binding import default_binding
@@ -93,6 +93,25 @@ def find_gpu(name: str) -> Gpu:
     return gpus[name.lower()]
 
 
+class _Graphs(NamedTuple):
+    """What everything is estimated from.
+
+    Attributes:
+        one: The graph for one row.
+        many: The graph for many rows.
+        varying: Which axes are free.
+    """
+
+    one: InferredGraph
+    many: InferredGraph
+    varying: Mapping[str, frozenset[int]]
+
+    @classmethod
+    def of(cls, one: InferredGraph, many: InferredGraph, other: InferredGraph) -> _Graphs:
+        """From a third graph, with every free axis of another length, that is needed for nothing else."""
+        return cls(one, many, varying_axes(many, other))
+
+
 class _Assembly:
     """One run through all parts; what fails is noted and left out."""
 
@@ -108,17 +127,21 @@ class _Assembly:
         model, question = self._analysis.model, self._question
         versions = self._part("versions", lambda: self._versions(model))
         graphs = self._graphs()
-        one = graphs[0] if graphs else None
+        one = None if graphs is None else graphs.one
         result = replace(self._analysis, rows=question.rows, versions=versions)
-        if graphs:
-            result = self._of_graphs(result, *graphs)
-            self._findings += _gap_findings(graphs[0])
+        if graphs is not None:
+            result = self._of_graphs(result, graphs.one, graphs.many, graphs.varying)
+            self._findings += _gap_findings(graphs.one)
         if versions is not None:
             # Whether it loads here depends on what is installed here.
             (self._surroundings if versions.runs_here is False else self._findings).extend(versions.findings())
         self._findings += self._part("safety", lambda: _safety(model, one)) or []
         beside = self._part("folder", lambda: sibling_findings(model.path, {file.location for file in model.files}))
         self._surroundings += beside or []
+        if graphs is not None:
+            many = graphs.many
+            graphs = one = None  # What is needed no more makes room: both are large, and so is what comes.
+            result = self._with_rooflines(result, many)
         return replace(
             result,
             findings=(*result.findings, *self._findings),
@@ -128,8 +151,8 @@ class _Assembly:
     def _versions(self, model: ModelInfo) -> VersionReport:
         return check_versions(model, runtimes=load_runtime_releases(), triton=load_triton_releases())
 
-    def _graphs(self) -> tuple[InferredGraph, ...]:
-        """The graph for one row, for many rows, and with every free axis of another length; empty when it failed."""
+    def _graphs(self) -> _Graphs | None:
+        """The graphs to estimate from; `None` when they could not be inferred."""
         signature, question = self._analysis.model.signature, self._question
         one, many = (
             default_binding(signature, batch=batch, lengths=question.lengths, ran_with=question.ran_with)
@@ -137,19 +160,20 @@ class _Assembly:
         )
         other = {name: 2 * length for name, length in many.items()}
         try:
-            return infer_many(self._path, [one, many, other])
+            return _Graphs.of(*infer_many(self._path, [one, many, other]))
         except ModelError as error:
             self._findings.append(not_inferred(error))
-            return ()
+            return None
 
-    def _of_graphs(self, result: Analysis, one: InferredGraph, many: InferredGraph, other: InferredGraph) -> Analysis:
-        compute = self._part("compute", lambda: estimate_compute(one))
-        flops = None if compute is None else {cost.node: float(cost.flops) for cost in compute.nodes}
-        varying = varying_axes(many, other)
+    def _of_graphs(
+        self, result: Analysis, one: InferredGraph, many: InferredGraph, varying: Mapping[str, frozenset[int]]
+    ) -> Analysis:
         memory = self._part("memory", lambda: self._memory(one, many))
         stored = self._analysis.model.weights.bytes_by_type
         gpu_memory = self._part("GPU memory", lambda: estimate_gpu_memory(many, weights_bytes=stored))
         gpus = None if gpu_memory is None else self._part("GPU choice", lambda: self._gpus(gpu_memory, many))
+        compute = self._part("compute", lambda: estimate_compute(one))
+        flops = None if compute is None else {cost.node: cost.flops for cost in compute.nodes}
         result = replace(
             result,
             structure=Structure.of(one),
@@ -160,6 +184,10 @@ class _Assembly:
             tensorrt=self._part("TensorRT", lambda: self._tensorrt(result, many, varying, flops)),
             hints=self._part("hints", lambda: self._hints(one, varying, flops)) or (),
         )
+        return result
+
+    def _with_rooflines(self, result: Analysis, many: InferredGraph) -> Analysis:
+        compute = result.compute
         if compute is None or not self._question.thorough:
             return result
         rooflines = self._part("roofline", lambda: tuple(self._rooflines(compute, many, result.gpus)))
@@ -167,16 +195,16 @@ class _Assembly:
 
     def _memory(self, one: InferredGraph, many: InferredGraph) -> MemoryOutlook:
         model = self._analysis.model
-        first, last = (
+        first, *more = (
             estimate_memory(
                 graph,
                 weights_bytes=model.weights.bytes_by_type,
                 file_bytes=model.files[0].size_bytes,
                 external_bytes=sum(file.size_bytes for file in model.files[1:]),
             )
-            for graph in (one, many)
+            for graph in ((one,) if many is one else (one, many))
         )
-        return MemoryOutlook(first, last, self._question.rows)
+        return MemoryOutlook(first, more[0] if more else first, self._question.rows)
 
     def _gpus(self, memory: GpuMemoryEstimate, graph: InferredGraph) -> GpuChoice:
         types = frozenset(value.element_type for value in graph.values.values() if value.element_type)

@@ -117,11 +117,13 @@ class _Planner:
         self._dead: dict[Kind, list[Buffer]] = {}
         self._nameless: set[str] = set()
         self._kinds: dict[int, Kind] = {}
-        self._producers = {name: node for node in graph.nodes for name in node.outputs}
+        # Who gives and reads a value matters around convolutions only.
+        convolved = {name for node in graph.nodes if node.operator == "Conv" for name in node.outputs}
+        self._producers = {name: node for node in graph.nodes for name in node.outputs} if convolved else {}
         self._readers: dict[str, list[Node]] = {}
         for node in graph.nodes:
-            for name in node.inputs:
-                self._readers.setdefault(name, []).append(node)
+            for name in convolved.intersection(node.inputs):
+                self._readers.setdefault(name, []).extend([node] * node.inputs.count(name))
 
     def run(self) -> None:
         left = [node for node in self._graph.nodes if not all(name in self._folded for name in node.outputs if name)]
@@ -237,13 +239,14 @@ def _tensor_bytes(graph: InferredGraph) -> int:
     return own + sum(_tensor_bytes(body) for node in graph.nodes for body in node.subgraphs.values())
 
 
-def _names_used(node: Node) -> Iterator[str]:
+def _names_used(node: Node) -> list[str]:
     """Every value that a node reads, those that its bodies read from outside included."""
-    yield from (name for name in node.inputs if name)
+    names = [name for name in node.inputs if name]
     for body in node.subgraphs.values():
         inner = {name for inside in body.nodes for name in inside.outputs} | set(body.inputs)
         outside = (name for inside in body.nodes for name in _names_used(inside))
-        yield from dict.fromkeys(name for name in (*outside, *body.outputs) if name not in inner)
+        names += dict.fromkeys(name for name in (*outside, *body.outputs) if name not in inner)
+    return names
 
 
 def _stored(values: Mapping[str, Value], name: str) -> bool:

@@ -31,6 +31,8 @@ TREES_RESIDENT: Final = 4.1
 """Memory of tree ensembles, as a multiple of what they take in the file, where numbers are stored compactly."""
 TREES_LOADING: Final = 11.7
 """The same while the ensemble is built: attribute lists, and the structures that come of them."""
+MAX_TIMELINE: Final = 2000
+"""Points of a timeline: more than a chart can show."""
 ERROR_BAND: Final = 0.15
 """Relative: nineteen in twenty rows of the benchmark's table are inside."""
 
@@ -49,7 +51,8 @@ class MemoryEstimate:
         total_bytes: The peak, while loading or while running.
         error_band: Relative error that is to be expected, either way.
         peak_node: Node at which a run needs most; empty when nothing runs.
-        timeline: Every node in the order of execution, with the bytes that are live while it runs.
+        timeline: Every node in the order of execution, with the bytes that are live while it runs; of a long run the
+            node that needs most in each of at most `MAX_TIMELINE` equal stretches.
         complete: Whether all shapes were known; what was not is not counted.
     """
 
@@ -108,9 +111,17 @@ def estimate_memory(
         total_bytes=max(load_peak, serving),
         error_band=ERROR_BAND,
         peak_node=run.steps[live.index(peak)].node if live else "",
-        timeline=tuple((step.node, size + inputs) for step, size in zip(run.steps, live, strict=True)),
+        timeline=_timeline(run, live, inputs),
         complete=not graph.gaps,
     )
+
+
+def _timeline(run: Trace, live: list[int], inputs: int) -> tuple[tuple[str, int], ...]:
+    """What is live at each step, or at the largest of each stretch of steps, so that the peak is never lost."""
+    stretch = -(-len(live) // MAX_TIMELINE) or 1
+    starts = range(0, len(live), stretch)
+    largest = (max(range(start, min(start + stretch, len(live))), key=live.__getitem__) for start in starts)
+    return tuple((run.steps[index].node, live[index] + inputs) for index in largest)
 
 
 def arena_bytes(run: Trace) -> int:

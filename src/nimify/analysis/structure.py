@@ -9,6 +9,7 @@ without the graph turns it into a finding with `not_inferred`.
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import onnx
 from nimify.analysis.binding import axis_name, default_binding
 from nimify.analysis.graph import InferredGraph
 from nimify.analysis.graph_json import from_json
-from nimify.analysis.guarded import GuardLimits, run_guarded
+from nimify.analysis.guarded import GuardLimits, read_file, run_guarded
 from nimify.analysis.inference.functions import opsets_of
 from nimify.analysis.inference.kinds import Array, Kind, from_type
 from nimify.analysis.inference.walk import Walk
@@ -58,34 +59,55 @@ def infer(path: Path, binding: Mapping[str, int] | None = None, *, limits: Guard
 def infer_many(
     path: Path, bindings: Sequence[Mapping[str, int]], *, limits: GuardLimits = LIMITS
 ) -> tuple[InferredGraph, ...]:
-    """The graph at each of several bindings, at least one, by one child process; see `infer`."""
+    """The graph at each of several bindings, at least one, by one child process; see `infer`.
+
+    What the graphs have in common they share, and equal bindings give one graph.
+    """
     source = source_name(path)
-    job = {"model_file": str(path.resolve()), "bindings": [dict(binding) for binding in bindings]}
+    distinct: list[dict[str, int]] = []
+    for binding in map(dict, bindings):
+        if binding not in distinct:
+            distinct.append(binding)
+    job = {"model_file": str(path.resolve()), "bindings": distinct}
     with tempfile.TemporaryDirectory(prefix="nimify-structure-") as name:
-        result = run_guarded(
-            _COMMAND, job, folder=Path(name), source=source, limits=limits, activity="the inference of its shapes",
-            max_result_bytes=limits.file_bytes,
-        )  # fmt: skip
-    try:
-        with _collector_paused():
-            first, *others = result["graphs"]
-            graph = from_json(first)
-            graphs = (graph, *(from_json(entry, beside=graph) for entry in others))
-    except (KeyError, TypeError, ValueError):
-        graphs = ()
-    if len(graphs) != len(bindings):
-        raise ModelError(source, "the inference of its shapes ended with a result that makes no sense.")
+        folder = Path(name)
+        run_guarded(_COMMAND, job, folder=folder, source=source, limits=limits, activity="the inference of its shapes")
+        try:
+            with _collector_paused():
+                graphs = _read_graphs(folder, len(distinct), limits.file_bytes)
+        except (OSError, ValueError, RecursionError):
+            raise ModelError(source, "the inference of its shapes ended with a result that makes no sense.") from None
+    return tuple(graphs[distinct.index(dict(binding))] for binding in bindings)
+
+
+def _read_graphs(folder: Path, count: int, max_bytes: int) -> list[InferredGraph]:
+    """What the child left, one after another, so that at most one of its texts is in memory."""
+    graphs: list[InferredGraph] = []
+    for number in range(count):
+        data = json.loads(read_file(folder / graph_file(number), max_bytes))
+        graphs.append(from_json(data, beside=graphs[0] if graphs else None))
     return graphs
+
+
+def graph_file(number: int) -> str:
+    """Name of the file in which the child leaves the graph at one of its bindings."""
+    return f"graph-{number}.json"
 
 
 def infer_in_process(path: Path, *bindings: Mapping[str, int]) -> tuple[InferredGraph, ...]:
     """The same without a child process, for models that are trusted; one graph per binding."""
     source = source_name(path)
+    model = read_model(path, source)
+    with _collector_paused():
+        return tuple(infer_model(model, binding, source=source) for binding in bindings or ({},))
+
+
+def read_model(path: Path, source: str) -> onnx.ModelProto:
+    """The model in a file, without its weights, for `infer_model`."""
     with open_model_file(path) as (descriptor, size):
         model = read_skeleton(WireReader(descriptor, size), source, keep_lists=True).model
     all_nodes(model, source)  # Checks the limits.
-    with _collector_paused():
-        return tuple(infer_model(model, binding, source=source) for binding in bindings or ({},))
+    return model
 
 
 def infer_model(model: onnx.ModelProto, binding: Mapping[str, int], *, source: str = "model") -> InferredGraph:

@@ -117,13 +117,13 @@ def assess_tensorrt(
         profiles: The shapes to build engines for.
     """
     judge = _Judge(table, version, varying or {})
-    verdicts = [list(judge.blockers(node, graph.values)) for node in graph.nodes]
+    verdicts = [tuple(judge.blockers(node, graph.values)) for node in graph.nodes]
     supported = [not blockers for blockers in verdicts]
     model_blockers = list(judge.model_blockers(graph))
     if model_blockers:
         supported = [False] * len(supported)
-    runs = [node_runs for node_runs in zip(graph.nodes, supported, strict=True) if not is_stored(graph, node_runs[0])]
-    covered = sum(is_supported for _, is_supported in runs)
+    runs = [not is_stored(graph, node) for node in graph.nodes]
+    covered = sum(runs_there and is_supported for runs_there, is_supported in zip(runs, supported, strict=True))
     blockers = (*model_blockers, *(blocker for found in verdicts for blocker in found))
     verdict: Verdict = "none" if not covered else "partial" if blockers else "full"
     return TensorRTReport(
@@ -132,10 +132,10 @@ def assess_tensorrt(
         basis="table",
         blockers=blockers,
         covered_nodes=covered,
-        total_nodes=len(runs),
+        total_nodes=sum(runs),
         flops_share=_flops_share(graph, supported, flops),
         # One engine may hold parts that do not touch each other.
-        subgraphs=(Subgraph(tuple(node.name for node, _ in runs)),)
+        subgraphs=(Subgraph(tuple(node.name for node, does in zip(graph.nodes, runs, strict=True) if does)),)
         if verdict == "full"
         else supported_subgraphs(graph, supported),
         profiles=profiles,

@@ -18,13 +18,14 @@ VaryingAxes = Mapping[str, frozenset[int]]
 def varying_axes(first: InferredGraph, second: InferredGraph) -> dict[str, frozenset[int]]:
     """The axes of the main graph whose lengths differ between two bindings of one model."""
     varying = {}
+    known: dict[frozenset[int], frozenset[int]] = {}  # Few differ, so that all values share some sets.
     for name, value in first.values.items():
         other = second.values.get(name)
         if value.stored or value.shape is None or other is None or other.shape is None:
             continue
         axes = _differences(value.shape, other.shape)
         if axes:
-            varying[name] = axes
+            varying[name] = known.setdefault(axes, axes)
     return varying
 
 

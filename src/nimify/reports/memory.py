@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nimify.analysis.analysis import Analysis
-from nimify.analysis.memory import ENGINE_BYTES, MemoryEstimate
+from nimify.analysis.memory import ENGINE_BYTES, MAX_TIMELINE, MemoryEstimate
 from nimify.analysis.outlook import MemoryOutlook
 from nimify.quantities import human_bytes, human_share
 from nimify.reports.area_chart import AreaChart, Step
@@ -50,8 +50,9 @@ def _peak(estimate: MemoryEstimate) -> Content:
 
 def _chart(estimate: MemoryEstimate) -> Markup:
     base = estimate.weights_bytes + estimate.structure_bytes
+    every = len(estimate.timeline) < MAX_TIMELINE // 2  # Otherwise a point may stand for several nodes.
     steps = [
-        Step(size, f"{position}: {plain(node)}, {human_bytes(size)} of tensors")
+        Step(size, f"{f'{position}: ' if every else ''}{plain(node)}, {human_bytes(size)} of tensors")
         for position, (node, size) in enumerate(estimate.timeline, 1)
     ]
     chart = AreaChart("Memory while each node runs, weights below", steps, base, "node", human_bytes)

@@ -214,6 +214,16 @@ def test_the_timeline_names_the_node_at_the_peak() -> None:
     assert found.to_dict()["timeline"][0][0] == "MatMul_h"
 
 
+def test_the_timeline_of_a_long_run_is_bounded_and_keeps_its_peak() -> None:
+    """Of each stretch of nodes the one that needs most is left, wherever in it that is."""
+    operators = ["Relu"] * 4999
+    operators[3001] = "Erf"  # Takes scratch memory.
+    found = estimate(chain(*operators))
+    assert 1000 <= len(found.timeline) <= 2000
+    assert max(found.timeline, key=lambda entry: entry[1]) == (found.peak_node, found.activations_peak_bytes)
+    assert found.peak_node.startswith("Erf")
+
+
 def test_unknown_shapes_count_nothing_and_are_owned_up_to() -> None:
     """An estimate with gaps says that it is not complete."""
     graph = perceptron(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nimify.analysis.drawing import Draw
 from nimify.analysis.graph import InferredGraph
-from nimify.analysis.graph_json import from_json
+from nimify.analysis.graph_json import from_json, to_json
 from nimify.analysis.guarded import GuardLimits
 from nimify.analysis.structure import infer, infer_in_process, infer_many, infer_model, not_inferred
 from nimify.errors import ModelError, UnsafeModel
@@ -640,14 +641,41 @@ def test_long_lists_of_trees_are_read(tmp_path: Path) -> None:
     assert "nodes_treeids" not in graph.nodes[0].attributes
 
 
+def _sent(**changes: object) -> dict[str, Any]:
+    """What a child sends of a graph of one node, with some columns replaced."""
+    data = json.loads(json.dumps(to_json(infer_model(one_to_one([relu("x", "y")]), {"batch": 2}))))
+    data["graph"].update(changes)
+    return dict(data)
+
+
+def test_what_a_child_sends_is_the_graph() -> None:
+    """The data of which the next test takes parts away is a graph as long as it is whole."""
+    assert from_json(_sent()) == infer_model(one_to_one([relu("x", "y")]), {"batch": 2})
+
+
+def test_bindings_share_their_nodes_where_no_constant_depends_on_them(tmp_path: Path) -> None:
+    """A long graph is in memory once, and only its shapes once per binding."""
+    path = models.save(one_to_one([relu("x", "h"), relu("h", "y")]), tmp_path / "model.onnx")
+    one, many, again = infer_many(path, [{"batch": 1}, {"batch": 8}, {"batch": 1}])
+    assert one.nodes is many.nodes
+    assert (one.values["h"].shape, many.values["h"].shape) == ((1, 4), (8, 4))
+    assert again is one
+
+
 @pytest.mark.parametrize(
     "data",
     [
         pytest.param([], id="a list"),
         pytest.param({}, id="nothing"),
-        pytest.param({"attributes": [], "graph": {"values": [["x", "FLOAT", [-1], 0]]}}, id="a negative length"),
-        pytest.param({"attributes": [], "graph": {"values": [[1, "FLOAT", [1], 0]]}}, id="a number for a name"),
-        pytest.param({"attributes": [], "graph": {"values": [], "nodes": [["n"]]}}, id="half a node"),
+        pytest.param({**_sent(), "shapes": [[-1]]}, id="a negative length"),
+        pytest.param({**_sent(), "shapes": [["1"]]}, id="a text for a length"),
+        pytest.param({**_sent(), "words": [1]}, id="a number for a word"),
+        pytest.param(_sent(values=[1, "y"]), id="a number for a name"),
+        pytest.param(_sent(types=[0]), id="half a value"),
+        pytest.param(_sent(operators=[]), id="half a node"),
+        pytest.param(_sent(reads=[9]), id="a value that is not there"),
+        pytest.param(_sent(read_counts=[2]), id="more reads than there are"),
+        pytest.param(_sent(read_counts=[-1]), id="a negative count"),
     ],
 )
 def test_what_a_child_sends_is_not_trusted(data: object) -> None:

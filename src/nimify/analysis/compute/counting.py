@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from nimify.analysis.compute.attention import ATTENTION
 from nimify.analysis.compute.classic import CLASSIC
@@ -34,6 +34,11 @@ class _Tally:
 
     operators: dict[str, OperatorCost] = field(default_factory=dict)
     uncounted: dict[str, None] = field(default_factory=dict)
+    figures: dict[int, int] = field(default_factory=dict)
+
+    def shared(self, figure: int) -> int:
+        """The figure as an object that equal ones share: layers repeat, and a large graph has many."""
+        return self.figures.setdefault(figure, figure)
 
     def add(self, cost: NodeCost, *, times: int = 1) -> None:
         before = self.operators.get(cost.operator, OperatorCost())
@@ -61,7 +66,7 @@ class _Tally:
 def estimate_compute(graph: InferredGraph) -> Compute:
     """What one run of a graph costs; see `cost.py` for what is counted as what."""
     tally = _Tally()
-    nodes = tuple(_costs(graph, ChainMap(dict(graph.values)), tally))
+    nodes = tuple(_costs(graph, graph.values, tally))
     ranked = sorted(tally.operators.items(), key=lambda item: (-item[1].flops, -item[1].bytes, item[0]))
     return Compute(
         total_flops=sum(cost.flops for cost in nodes),
@@ -73,17 +78,17 @@ def estimate_compute(graph: InferredGraph) -> Compute:
     )
 
 
-def _costs(graph: InferredGraph, values: ChainMap[str, Value], tally: _Tally) -> Iterable[NodeCost]:
+def _costs(graph: InferredGraph, values: Mapping[str, Value], tally: _Tally) -> Iterable[NodeCost]:
     for node in graph.nodes:
         if node.subgraphs:
             yield _with_bodies(node, values, tally)
         else:
-            cost = _single(node, values)
+            cost = _single(node, values, tally)
             tally.add(cost)
             yield cost
 
 
-def _single(node: Node, values: Mapping[str, Value]) -> NodeCost:
+def _single(node: Node, values: Mapping[str, Value], tally: _Tally) -> NodeCost:
     view = View(node, values)
     rule = _RULES.get(node.operator) if node.domain in _DOMAINS else None
     work, counted = Work(), rule is not None
@@ -96,10 +101,10 @@ def _single(node: Node, values: Mapping[str, Value]) -> NodeCost:
     return NodeCost(
         node=node.name,
         operator=node.qualified,
-        flops=2 * work.macs + work.other,
-        macs=work.macs,
-        bytes_read=read,
-        bytes_written=written,
+        flops=tally.shared(2 * work.macs + work.other),
+        macs=tally.shared(work.macs),
+        bytes_read=tally.shared(read),
+        bytes_written=tally.shared(written),
         element_type=_element_type(view),
         counted=counted,
     )
@@ -126,12 +131,12 @@ def _element_type(view: View) -> str:
     return "" if value is None else value.element_type
 
 
-def _with_bodies(node: Node, values: ChainMap[str, Value], tally: _Tally) -> NodeCost:
+def _with_bodies(node: Node, values: Mapping[str, Value], tally: _Tally) -> NodeCost:
     """`If` costs what its larger branch costs, a loop as often what its body costs as it runs."""
     bodies = []
     for name, body in node.subgraphs.items():
         inner = _Tally()
-        bodies.append((name, tuple(_costs(body, values.new_child(dict(body.values)), inner)), inner))
+        bodies.append((name, tuple(_costs(body, _within(body, values), inner)), inner))
     if node.operator == "If":
         taken = _taken(node)
         known = [body for body in bodies if body[0] == taken]
@@ -151,6 +156,12 @@ def _with_bodies(node: Node, values: ChainMap[str, Value], tally: _Tally) -> Nod
         element_type=_main_type(costs),
         counted=all(cost.counted for cost in costs),
     )
+
+
+def _within(body: InferredGraph, values: Mapping[str, Value]) -> ChainMap[str, Value]:
+    """What a body sees: its own values, then those around it, which are looked up and not copied."""
+    around = values.maps if isinstance(values, ChainMap) else [cast("MutableMapping[str, Value]", values)]
+    return ChainMap(dict(body.values), *around)
 
 
 def _main_type(costs: Iterable[NodeCost]) -> str:

@@ -35,11 +35,13 @@ class Level:
         self._declared = {info.name: info.type for info in (*graph.value_info, *graph.output)}
         self._binding = binding
 
-    def define(self, node: onnx.NodeProto, kinds: Sequence[Kind], arrays: Sequence[Array | None]) -> bool:
+    def define(
+        self, node: onnx.NodeProto, outputs: Sequence[str], kinds: Sequence[Kind], arrays: Sequence[Array | None]
+    ) -> bool:
         """Define a node's outputs, by what the file declares where nothing better is known; whether all are known."""
         complete = True
         is_constant = node.op_type == "Constant" and domain_of(node.domain) == "ai.onnx"
-        for index, name in enumerate(node.output):
+        for index, name in enumerate(outputs):
             if not name:
                 continue
             kind = kinds[index] if index < len(kinds) else UNKNOWN

@@ -94,6 +94,23 @@ def _q_convolution(call: Call) -> Sequence[Kind]:
     return convolution(call, weights=3, element_type=call.tensor(7).element_type)
 
 
+def pool_places(call: Call, spatial: Sequence[int]) -> Shape:
+    """How many places the window of a pooling has along each axis, as ONNX Runtime counts them."""
+    kernel, auto_pad = call.numbers("kernel_shape"), text(call, "auto_pad")
+    strides, pads = call.numbers("strides") or [1] * len(kernel), call.numbers("pads")
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        # It pads as if the window were not dilated, so that a dilated one has fewer places than the name promises.
+        sizes = zip(spatial, kernel, strides, strict=True)
+        needed = [(-(-length // step) - 1) * step + size - length for length, size, step in sizes]
+        shorter, longer = [one // 2 for one in needed], [one - one // 2 for one in needed]
+        pads = [*shorter, *longer] if auto_pad == "SAME_UPPER" else [*longer, *shorter]
+        auto_pad = ""
+    return window(
+        spatial, kernel, strides=strides, dilations=call.numbers("dilations"), pads=pads, auto_pad=auto_pad,
+        ceil=bool(call.number("ceil_mode", 0)),
+    )  # fmt: skip
+
+
 def pooling(call: Call) -> Sequence[Kind]:
     """What pooling over windows gives, or over everything."""
     data = call.shape(0)
@@ -102,10 +119,7 @@ def pooling(call: Call) -> Sequence[Kind]:
     if call.operator == "QLinearGlobalAveragePool":
         places: Shape = (1,) * len(spatial)
     else:
-        places = window(
-            spatial, call.numbers("kernel_shape"), strides=call.numbers("strides"),
-            dilations=call.numbers("dilations"), pads=call.numbers("pads"), auto_pad=text(call, "auto_pad"),
-        )  # fmt: skip
+        places = pool_places(call, spatial)
     shape = (data[0], *places, data[-1]) if last else (data[0], data[1], *places)
     return [Tensor(call.tensor(0).element_type, shape)]
 

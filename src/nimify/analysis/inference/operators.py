@@ -15,6 +15,7 @@ from nimify.analysis.inference.data_dependent import BOUND_REASON, BOUNDED, BOUN
 from nimify.analysis.inference.functions import Opsets
 from nimify.analysis.inference.kinds import Array, Kind, Tensor
 from nimify.analysis.inference.microsoft import MICROSOFT_RULES
+from nimify.analysis.inference.resizing import REFINED
 from nimify.analysis.inference.standard import STANDARD_RULES, StandardInference
 from nimify.errors import shortened
 from nimify.formats.onnx_graph import STANDARD_DOMAIN
@@ -79,7 +80,8 @@ class OperatorInference:
         bound = BOUNDED_IF_UNKNOWN.get(node.op_type) if call.domain == STANDARD_DOMAIN else None
         if bound is not None and any(isinstance(kind, Tensor) and kind.shape is None for kind in kinds):
             return bound(call), BOUND_REASON
-        return kinds, ""
+        refine = REFINED.get(node.op_type) if call.domain == STANDARD_DOMAIN else None
+        return (kinds if refine is None else refine(call, kinds)), ""
 
 
 def _as_is(kind: Kind, array: Array | None) -> Kind:

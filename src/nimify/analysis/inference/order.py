@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import onnx
 
@@ -12,8 +12,8 @@ from nimify.errors import ModelError, shortened
 
 def ordered(
     nodes: Sequence[onnx.NodeProto], own: Container[str], is_given: Callable[[str], bool], source: str
-) -> Iterable[tuple[int, onnx.NodeProto]]:
-    """The nodes with their positions in the file, sorted so that each comes after what it reads.
+) -> Sequence[int]:
+    """The positions of the nodes, sorted so that each node comes after what it reads.
 
     Args:
         nodes: Of one graph, in any order.
@@ -26,10 +26,10 @@ def ordered(
             other in a circle.
     """
     producers = _producers(nodes, own, source)
-    reads = [_needed(node, producers, is_given, source) for node in nodes]
+    reads = (_needed(node, producers, is_given, source) for node in nodes)
     if all(max(needed, default=-1) < position for position, needed in enumerate(reads)):
-        return enumerate(nodes)  # As ONNX wants it, and nearly always has it.
-    return _sorted(nodes, reads, source)
+        return range(len(nodes))  # As ONNX wants it, and nearly always has it.
+    return _sorted(nodes, [_needed(node, producers, is_given, source) for node in nodes], source)
 
 
 def _producers(nodes: Sequence[onnx.NodeProto], own: Container[str], source: str) -> dict[str, int]:
@@ -80,9 +80,7 @@ def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
     yield from (info.name for info in graph.output if info.name not in own)
 
 
-def _sorted(
-    nodes: Sequence[onnx.NodeProto], reads: Sequence[set[int]], source: str
-) -> list[tuple[int, onnx.NodeProto]]:
+def _sorted(nodes: Sequence[onnx.NodeProto], reads: Sequence[set[int]], source: str) -> list[int]:
     waiting = [len(needed) for needed in reads]
     readers: list[list[int]] = [[] for _ in nodes]
     for position, needed in enumerate(reads):
@@ -92,7 +90,7 @@ def _sorted(
     order = []
     while ready:
         position = ready.popleft()
-        order.append((position, nodes[position]))
+        order.append(position)
         for reader in readers[position]:
             waiting[reader] -= 1
             if waiting[reader] == 0:

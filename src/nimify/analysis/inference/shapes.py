@@ -49,8 +49,11 @@ def window(
     dilations: Sequence[int],
     pads: Sequence[int],
     auto_pad: str,
+    ceil: bool = False,
 ) -> Shape:
     """How many places a window has along each axis, as in convolution and pooling.
+
+    With `ceil`, a last window may reach over the end, as long as it starts before it.
 
     Raises:
         NotInferable: The lists differ in length, or the window is larger than what it slides over.
@@ -64,8 +67,12 @@ def window(
         if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             places.append(-(-length // strides[axis]))
             continue
-        padding = 0 if auto_pad == "VALID" else pads[axis] + pads[axis + rank]
-        places.append((length + padding - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1)
+        before, after = (0, 0) if auto_pad == "VALID" else (pads[axis], pads[axis + rank])
+        way = before + length + after - dilations[axis] * (kernel[axis] - 1) - 1
+        steps = way // strides[axis]
+        if ceil and way % strides[axis] and (steps + 1) * strides[axis] < before + length:
+            steps += 1
+        places.append(steps + 1)
     if min(places, default=1) < 0:
         raise NotInferable("its window is larger than its input")
     return tuple(places)

@@ -10,7 +10,9 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from nimify.analysis.inference.call import Call, NotInferable, Rule
-from nimify.analysis.inference.kinds import MAX_ELEMENTS, UNKNOWN, Array, Kind, Tensor, from_type, to_type
+from nimify.analysis.inference.kinds import INT64, MAX_ELEMENTS, UNKNOWN, Array, Kind, Tensor, from_type, to_type
+from nimify.analysis.inference.microsoft import pool_places
+from nimify.analysis.inference.resizing import transposed_convolution
 from nimify.errors import one_line, shortened
 
 _VALUE_DEPENDENT: Final = frozenset({
@@ -47,6 +49,13 @@ def _one_hot(call: Call) -> Sequence[Kind]:
     return [Tensor(call.tensor(2).element_type, (*indices[:place], int(depth.item()), *indices[place:]))]
 
 
+def _pooling(call: Call) -> Sequence[Kind]:
+    """For some versions `onnx` counts windows that would start behind the end."""
+    batch, channels, *spatial = call.shape(0)
+    shape = (batch, channels, *pool_places(call, spatial))
+    return [Tensor(call.tensor(0).element_type, shape), Tensor(INT64, shape)]
+
+
 def _range(call: Call) -> Sequence[Kind]:
     """`onnx` counts only for some of the element types."""
     bounds = [call.array(position) for position in range(3)]
@@ -60,7 +69,11 @@ def _range(call: Call) -> Sequence[Kind]:
 
 
 STANDARD_RULES: Final[Mapping[str, Rule]] = {
+    "AveragePool": _pooling,
+    "ConvTranspose": transposed_convolution,
     "GroupNormalization": _same,
+    "LpPool": _pooling,
+    "MaxPool": _pooling,
     "MeanVarianceNormalization": _same,
     "OneHot": _one_hot,
     "Range": _range,

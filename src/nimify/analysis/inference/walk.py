@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from sys import intern
+from typing import Any, Final, NamedTuple
 
 import onnx
 
@@ -28,6 +29,9 @@ MAX_VISITS: Final = 2_000_000
 
 _MISBEHAVIOUR: Final = (IndexError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
 """What a rule runs into when a node's attributes or inputs are not what its operator takes."""
+
+
+_NOTHING: Final[Mapping[Any, Any]] = {}
 
 
 class Walked(NamedTuple):
@@ -84,8 +88,12 @@ class Walk:
         level = Level(graph, scope, self._binding, depth)
         inlined = self._inliner.expand(graph.node, opsets)
         sequence = ordered([one.node for one in inlined], frozenset(scope.kinds), scope.sees, self._source)
-        for position, node in sequence:
-            self._visit(node, inlined[position].opsets, position, level)
+        # Each is let go after its visit: what protobuf keeps of a node that was looked at adds up.
+        waiting = dict(enumerate(inlined))
+        del inlined
+        for position in sequence:
+            one = waiting.pop(position)
+            self._visit(one.node, one.opsets, position, level)
         outputs = tuple(info.name for info in graph.output)
         for name in outputs:
             if not scope.sees(name):
@@ -121,11 +129,11 @@ class Walk:
         return tuple(free)
 
     def _visit(self, node: onnx.NodeProto, opsets: Opsets, position: int, level: Level) -> None:
-        self._check(node)
-        call = self._call(node, level.scope)
+        inputs, outputs = self._names(node)
+        call = self._call(node, inputs, len(outputs), level.scope)
         label = (node.name if node.name.isprintable() else one_line(node.name)) or f"{node.op_type}_{position}"
         found = self._outcome(node, call, opsets, level)
-        complete = level.define(node, found.kinds, found.arrays)
+        complete = level.define(node, outputs, found.kinds, found.arrays)
         if found.kinds and found.reason:  # An assumption.
             level.note(label, node.op_type, found.reason)
         elif not complete and not _waits(call):
@@ -137,16 +145,15 @@ class Walk:
                 name=label,
                 operator=node.op_type,
                 domain=call.domain,
-                inputs=tuple(node.input),
-                outputs=tuple(node.output),
+                inputs=inputs,
+                outputs=outputs,
                 attributes=plain_attributes(node.op_type, call.attributes),
-                constants=dict(small_constants(call)),
-                subgraphs=found.subgraphs,
+                constants=dict(small_constants(call)) or _NOTHING,
+                subgraphs=found.subgraphs or _NOTHING,
             )
         )
 
-    def _call(self, node: onnx.NodeProto, scope: Scope) -> Call:
-        names = node.input
+    def _call(self, node: onnx.NodeProto, names: Sequence[str], outputs: int, scope: Scope) -> Call:
         attributes, fingerprint = self._attributes.read(node)
         return Call(
             operator=node.op_type,
@@ -154,7 +161,7 @@ class Walk:
             attributes=attributes,
             inputs=[scope.kind(name) if name else None for name in names],
             array=lambda index: scope.array(names[index]) if index < len(names) and names[index] else None,
-            outputs=len(node.output),
+            outputs=outputs,
             fingerprint=fingerprint,
         )
 
@@ -169,12 +176,17 @@ class Walk:
         except _MISBEHAVIOUR:
             return Outcome((), (), {}, "its attributes or inputs are not what its operator takes")
 
-    def _check(self, node: onnx.NodeProto) -> None:
+    def _names(self, node: onnx.NodeProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What a node reads and gives; whoever names a value shares one text."""
         self._visits += 1
         if self._visits > MAX_VISITS:
             raise UnsafeModel(self._source, f"its loops unfold to more than {MAX_VISITS} nodes.")
-        if not all(isinstance(text, str) for text in (node.name, node.op_type, *node.input, *node.output)):
+        if not all(isinstance(text, str) for text in (node.name, node.op_type)):
             raise self._not_text()
+        try:
+            return tuple(map(intern, node.input)), tuple(map(intern, node.output))
+        except TypeError:  # Bytes.
+            raise self._not_text() from None
 
     def _check_new(self, name: object, scope: Scope) -> None:
         if not isinstance(name, str):
