@@ -285,8 +285,8 @@ def test_a_signal_during_create_leaves_nothing(
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
 
-    # Interrupted inside `exec` (as when a dataclass is made), Python ends by the signal itself although the interrupt was
-    # dealt with; a shell shows the same status for both.
+    # Interrupted inside `exec` (as when a dataclass is made), Python ends by the signal itself although the interrupt
+    # was dealt with; a shell shows the same status for both.
     assert process.returncode in {code, -number}
     assert err == f"Error: {'Interrupted' if number == signal.SIGINT else 'Terminated'}.\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["slow.onnx", "tmp"]
