@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 SOURCES := src tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs goldens lock protos digits bench-serve clean
+.PHONY: help setup demo test check fmt docs goldens lock protos digits bench-serve bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -69,6 +69,15 @@ digits: .tools/generate/.ready ## train the digits model again
 
 bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency against a raw loop and FastAPI, as ratios
 	$(BIN)/python -m benchmarks.serve $(ARGS)
+
+bench-estimates: $(VENV)/.ready ## estimated against measured peak memory, over the model zoo
+	$(BIN)/python -m benchmarks.estimates $(ARGS)
+
+bench-shapes: $(VENV)/.ready ## inferred shapes against those at run time, over the model zoo
+	$(BIN)/python -m benchmarks.shapes $(ARGS)
+
+bench-analysis: $(VENV)/.ready ## what an analysis costs, by weights and by nodes
+	$(BIN)/python -m benchmarks.analysis_cost $(ARGS)
 
 .tools/%/.ready: requirements/%.txt | $(filter .tools/%,$(UV))
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .tools/$*

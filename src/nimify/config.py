@@ -15,9 +15,10 @@ from typing import Annotated, Any, Final, Self
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator
 
 from nimify.errors import ConfigError
+from nimify.quantities import SIZE_PATTERN, parse_size, size_text
 
 NAME_PATTERN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """A DNS-1123 label: what Kubernetes, Helm and Triton all take as a name."""
@@ -116,6 +117,44 @@ class LimitsConfig(_Section):
     """Seconds that requests in flight may take after that."""
 
 
+def _bytes(size: Any) -> Any:
+    return parse_size(size) if isinstance(size, str) else size
+
+
+ByteSize = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    PlainSerializer(size_text, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE_PATTERN}$"}, {"type": "integer", "minimum": 1}]}),
+    Field(ge=1 << 20),
+]
+"""A number of bytes, or a size such as `512Mi`."""
+
+
+class ResourcesConfig(_Section):
+    """What one replica gets; left out, it is decided from the analysis."""
+
+    memory: ByteSize | None = None
+    """Memory that is reserved for it, e.g. `512Mi`."""
+    memory_limit: ByteSize | None = None
+    """Memory beyond which it is ended."""
+    cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """CPUs that are reserved for it; 0.5 is half of one."""
+    cpu_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """CPUs beyond which it is slowed down; left out, there is no such limit."""
+    gpu: str | None = None
+    """The GPU for the Triton runtime, by its name in the catalogue, e.g. `L4`; `none` for no GPU."""
+    instances: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Copies of the model in one replica."""
+
+
+class TensorRTConfig(_Section):
+    """Whether the Triton runtime executes the model with TensorRT."""
+
+    enabled: bool | None = None
+    """`true` or `false`; left out, it follows what TensorRT supports of the model."""
+
+
 class GoldenConfig(_Section):
     """How golden requests are drawn and compared."""
 
@@ -147,6 +186,8 @@ class ModelConfig(_Section):
     batching: BatchingConfig = BatchingConfig()
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads inside the engine; left out, as many as the process may use."""
+    resources: ResourcesConfig = ResourcesConfig()
+    tensorrt: TensorRTConfig = TensorRTConfig()
     pipeline: PipelineConfig = PipelineConfig()
     limits: LimitsConfig = LimitsConfig()
     golden: GoldenConfig = GoldenConfig()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nimify.analysis.analysis import Analysis, BatchAxis, GoldenCase
+from nimify.analysis.assembly import Question, complete
 from nimify.analysis.batch_axis import declared_batch_axis
+from nimify.analysis.binding import axis_name
+from nimify.analysis.measure import SweepJob
+from nimify.analysis.rows import usual_rows
 from nimify.analysis.sampling import load_sample
 from nimify.analysis.trial_job import TrialJob, TrialOutcome
 from nimify.config import GoldenConfig
-from nimify.errors import shortened
+from nimify.errors import ModelError, shortened
 from nimify.findings import Finding, Severity
 from nimify.formats.detect import detect
 from nimify.formats.format import ModelInfo
@@ -21,8 +26,36 @@ from nimify.formats.model_file import source_name
 from nimify.tensors import Signature, TensorSpec, bf16_to_fp32
 
 
+@dataclass(frozen=True, slots=True)
+class AnalysisOptions:
+    """How deep an analysis goes.
+
+    Attributes:
+        trial: Whether to load and run the model; without it only its file is read.
+        digest: Whether to read the whole file for its digest.
+        measure: Whether to measure the model on this machine over growing batches.
+        threads: Threads inside the engine while it is measured; 0 for as many as this process may use.
+        rows: Estimate for that many rows in one run; left out, for as many as are usually worth merging.
+        lengths: Lengths of free axes, by name.
+        gpu: Name of a GPU to estimate for; empty for the smallest that fits.
+        thorough: Whether to find out what no plan needs: how fast this machine (which is measured briefly) and the GPU
+            are, and which weights are stored twice.
+        ask_tensorrt: Whether to ask TensorRT itself, where it is at hand.
+    """
+
+    trial: bool = True
+    digest: bool = True
+    measure: bool = False
+    threads: int = 0
+    rows: int | None = None
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    gpu: str = ""
+    thorough: bool = False
+    ask_tensorrt: bool = False
+
+
 class ModelAnalyzer:
-    """Reads a model file, and tries it in a guarded child process.
+    """Reads a model file, tries it in a guarded child process, and estimates what it takes.
 
     Example:
         >>> analysis = ModelAnalyzer().analyze("model.onnx")  # doctest: +SKIP
@@ -30,14 +63,20 @@ class ModelAnalyzer:
         'Every input and output has a free first dimension, and rows gave the same alone and merged.'
 
     Args:
-        trial: Whether to load and run the model; without it only its file is read.
+        options: How deep to go.
         golden: Seed, or the user's own inputs, for the requests that are recorded. A relative `sample` is looked up
             from the working directory.
         engine: Name of the engine for the trial, an entry point of `nimify.engines`.
     """
 
-    def __init__(self, *, trial: bool = True, golden: GoldenConfig | None = None, engine: str = "onnxruntime") -> None:
-        self._trial = trial
+    def __init__(
+        self,
+        options: AnalysisOptions | None = None,
+        *,
+        golden: GoldenConfig | None = None,
+        engine: str = "onnxruntime",
+    ) -> None:
+        self._options = options or AnalysisOptions()
         self._golden = golden or GoldenConfig()
         self._engine = engine
 
@@ -50,18 +89,40 @@ class ModelAnalyzer:
 
         Raises:
             ModelError: The file is damaged, unsafe or not supported, or the engine cannot load it.
-            ConfigError: The user's own inputs do not fit the model.
+            ConfigError: The user's own inputs do not fit the model, or an option names what does not exist.
             PluginError: There is no such engine, or two formats claim the file.
         """
         path = Path(path)
-        model = detect(path).read(path, progress=progress)
-        declared = declared_batch_axis(model.signature)
-        if not self._trial:
-            return Analysis(model, declared, findings=model.findings)
+        model = detect(path).read(path, digest=self._options.digest, progress=progress)
+        analysis = self._tried(model, path) if self._options.trial else _untried(model)
+        question = self._question(analysis)
+        completed = complete(analysis, path, question)
+        return self._with_measurement(completed) if self._options.measure else completed
+
+    def _with_measurement(self, analysis: Analysis) -> Analysis:
+        """The analysis with what is measured on this machine; with a finding when that fails."""
+        if not analysis.golden:
+            return _unmeasured(analysis, "no inputs are known that the model takes.")
+        inputs = analysis.golden[0].inputs
+        job = SweepJob(
+            model=analysis.model,
+            source=analysis.model.name,
+            engine=self._engine,
+            inputs=inputs,
+            largest=analysis.rows if analysis.batch_axis.supported else 0,
+            lengths={} if self._golden.sample is not None else _bound_shapes(analysis),
+            threads=self._options.threads,
+        )
+        try:
+            return replace(analysis, measured=job.run())
+        except ModelError as error:
+            return _unmeasured(analysis, error.cause)
+
+    def _tried(self, model: ModelInfo, path: Path) -> Analysis:
         outcome = self._job(model, path).run()
         return Analysis(
             model=model,
-            batch_axis=_measured(declared, outcome),
+            batch_axis=_measured(declared_batch_axis(model.signature), outcome),
             golden=outcome.golden,
             trial=outcome.trial,
             findings=(*model.findings, *_findings(model.signature, outcome)),
@@ -77,6 +138,47 @@ class ModelAnalyzer:
             sample=None if sample is None else load_sample(Path(sample), model.signature),
             sample_name="" if sample is None else Path(sample).name,
         )
+
+    def _question(self, analysis: Analysis) -> Question:
+        options = self._options
+        rows = options.rows or usual_rows(analysis.model.signature.inputs)[0]
+        own = analysis.golden[0].inputs if self._golden.sample is not None and analysis.golden else {}
+        return Question(
+            rows=rows if analysis.batch_axis.supported else 1,
+            lengths=options.lengths,
+            ran_with={name: array.shape for name, array in own.items()},
+            gpu=options.gpu,
+            thorough=options.thorough,
+            ask_tensorrt=options.ask_tensorrt,
+        )
+
+
+def _untried(model: ModelInfo) -> Analysis:
+    return Analysis(model, declared_batch_axis(model.signature), findings=model.findings)
+
+
+def _unmeasured(analysis: Analysis, cause: str) -> Analysis:
+    finding = Finding(
+        "measure.failed",
+        Severity.WARNING,
+        f"The model could not be measured: {cause}",
+        "The plan rests on estimates; give inputs with --sample, or a smaller --batch.",
+    )
+    return replace(analysis, surroundings=(*analysis.surroundings, finding))
+
+
+def _bound_shapes(analysis: Analysis) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs at the lengths for which everything else was estimated."""
+    if analysis.structure is None:
+        return {}
+    binding = analysis.structure.binding
+    return {
+        spec.name: tuple(
+            dim if isinstance(dim, int) else binding.get(axis_name(spec.name, axis, dim), 1)
+            for axis, dim in enumerate(spec.shape)
+        )
+        for spec in analysis.model.signature.inputs
+    }
 
 
 def _measured(declared: BatchAxis, outcome: TrialOutcome) -> BatchAxis:

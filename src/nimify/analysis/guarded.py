@@ -22,11 +22,13 @@ from typing import Any, Final
 from nimify.errors import EnvironmentProblem, ModelError, UnsupportedModel, one_line, shortened
 
 RESULT_FILE: Final = "result.json"
+TRIAL_RUN: Final = "its trial run"
 
 _MAX_RESULT_BYTES: Final = 16 << 20
 _STDERR_FILE: Final = "stderr.txt"
 _STDERR_TAIL_BYTES: Final = 2000
 _MAX_SENTENCE: Final = 500
+_SKIP_TRIAL: Final = "If you trust the model, skip the trial run with --no-trial."
 _GIB: Final = 1 << 30
 # What a child needs to start and nothing that it could betray.
 _ENVIRONMENT: Final = (
@@ -44,12 +46,14 @@ class GuardLimits:
 
     Attributes:
         memory_bytes: Address space.
-        wall_s: Seconds on the clock, and as many of processor time.
+        wall_s: Seconds on the clock.
+        cpu_s: Seconds of processor time; as many as on the clock when left out.
         file_bytes: Length of any file that it writes.
     """
 
     memory_bytes: int = 4 * _GIB
     wall_s: int = 120
+    cpu_s: int | None = None
     file_bytes: int = 2 * _GIB
 
     @classmethod
@@ -62,7 +66,14 @@ class GuardLimits:
 
 
 def run_guarded(
-    command: Sequence[str], job: Mapping[str, Any], *, folder: Path, source: str, limits: GuardLimits
+    command: Sequence[str],
+    job: Mapping[str, Any],
+    *,
+    folder: Path,
+    source: str,
+    limits: GuardLimits,
+    activity: str = TRIAL_RUN,
+    max_result_bytes: int = _MAX_RESULT_BYTES,
 ) -> dict[str, Any]:
     """Run a job in a child process and return what it wrote to `RESULT_FILE`.
 
@@ -72,6 +83,8 @@ def run_guarded(
         folder: A private folder; the child works in it and writes its results there.
         source: Name of the model file, for messages.
         limits: What the child may use.
+        activity: What the child does, for messages.
+        max_result_bytes: Length of the result file.
 
     Raises:
         ModelError: The child crashed, took too long or too much memory, or failed without saying why.
@@ -85,17 +98,17 @@ def run_guarded(
         except subprocess.TimeoutExpired:
             raise ModelError(
                 source,
-                f"its trial run took longer than {limits.wall_s} seconds.",
-                remedy="If you trust the model, skip the trial run with --no-trial.",
+                f"{activity} took longer than {limits.wall_s} seconds.",
+                remedy=_SKIP_TRIAL if activity == TRIAL_RUN else "",
             ) from None
         finally:
             _kill_group(child)
     _log.debug("guarded child %s ended with %s: %s", child.pid, child.returncode, _tail(folder / _STDERR_FILE))
     if child.returncode < 0:
         raise ModelError(
-            source, _crash_cause(-child.returncode), remedy="Check it with onnx.checker; it may be unsafe."
+            source, _crash_cause(-child.returncode, activity), remedy="Check it with onnx.checker; it may be unsafe."
         )
-    return _result(folder, child.returncode, source)
+    return _result(folder, child.returncode, source, activity, max_result_bytes)
 
 
 def _start(command: Sequence[str], folder: Path, stderr: int) -> subprocess.Popen[bytes]:
@@ -116,7 +129,7 @@ def _start(command: Sequence[str], folder: Path, stderr: int) -> subprocess.Pope
 def _limit(pid: int, limits: GuardLimits) -> None:
     for kind, wanted in (
         (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, limits.wall_s),
+        (resource.RLIMIT_CPU, limits.wall_s if limits.cpu_s is None else limits.cpu_s),
         (resource.RLIMIT_FSIZE, limits.file_bytes),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -137,25 +150,25 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _crash_cause(number: int) -> str:
+def _crash_cause(number: int, activity: str) -> str:
     if number == signal.SIGXCPU:
-        return "its trial run took too much processor time."
+        return f"{activity} took too much processor time."
     if number == signal.SIGKILL:
-        return "its trial run was killed, probably for want of memory."
+        return f"{activity} was killed, probably for want of memory."
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return f"it crashed the loader ({name})."
+    return f"it crashed the loader ({name})." if activity == TRIAL_RUN else f"it crashed {activity} ({name})."
 
 
-def _result(folder: Path, status: int, source: str) -> dict[str, Any]:
+def _result(folder: Path, status: int, source: str, activity: str, max_bytes: int) -> dict[str, Any]:
     try:
-        result = json.loads(read_file(folder / RESULT_FILE, _MAX_RESULT_BYTES))
+        result = json.loads(read_file(folder / RESULT_FILE, max_bytes))
     except (OSError, ValueError):
         result = None
     if not isinstance(result, dict):
-        raise ModelError(source, f"its trial run failed without saying why (status {status}).")
+        raise ModelError(source, f"{activity} failed without saying why (status {status}).")
     error = result.get("error")
     if error is None:
         return result

@@ -7,10 +7,7 @@
 
 from __future__ import annotations
 
-import json
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,12 +18,12 @@ import numpy as np
 from nimify import plugins
 from nimify.analysis.agreement import check_agreement
 from nimify.analysis.batch_axis import declared_batch_axis, dependence
+from nimify.analysis.child import run_as_child
 from nimify.analysis.drawing import Draw, draws
-from nimify.analysis.guarded import RESULT_FILE
+from nimify.analysis.resident import peak_resident_bytes
 from nimify.analysis.tensor_files import read_tensors, write_tensors
-from nimify.errors import ModelError, NimifyError, UnsupportedModel, one_line, shortened
+from nimify.errors import one_line, shortened
 from nimify.serving.engines.engine import Engine, EngineRefused
-from nimify.serving.parent import die_with_parent
 from nimify.tensors import Signature
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
@@ -164,7 +161,7 @@ def carry_out(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "load_s": load_s,
         "run_s": run.seconds_per_run(),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_resident_bytes(),
         "refusal": _told(run.refusal, model_file),
         "compared": run.compared,
         "dependence": run.dependence,
@@ -185,25 +182,5 @@ def _told(text: object, model_file: Path) -> str:
     return shortened(one_line(str(text).replace(f"{model_file.parent}/", "")), 200)
 
 
-def _error(error: Exception) -> dict[str, Any]:
-    if isinstance(error, ModelError):
-        supported = not isinstance(error, UnsupportedModel)
-        return {"cause": error.cause, "remedy": error.remedy, "supported": supported}
-    if isinstance(error, NimifyError):
-        return {"cause": error.message, "remedy": error.remedy, "supported": True}
-    return {"cause": "its trial run needs more memory than it may have.", "remedy": "", "supported": True}
-
-
-def main() -> None:
-    """Read a job from standard input and write the result file into the working folder."""
-    die_with_parent()
-    folder = Path.cwd()
-    try:
-        result = carry_out(json.load(sys.stdin), folder)
-    except (NimifyError, MemoryError) as error:
-        result = {"error": _error(error)}
-    (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    run_as_child(carry_out)

@@ -24,6 +24,7 @@ _EXAMPLES: Final = """
 #   description: What this service is for.
 #   batching: {max_batch_size: 16}
 #   threads: 4
+#   resources: {memory: 1Gi, cpu: 2, gpu: L4}
 #   limits: {request_timeout_s: 30}
 """
 

@@ -6,7 +6,7 @@ plan.json instead; both come from the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
 from google.protobuf import text_format
@@ -36,7 +36,25 @@ def triton_artifact(plan: ServicePlan, cases: Iterable[GoldenCase] = ()) -> Arti
         cases: Golden cases; the first one gives free axes a length for the warm-up, as one that is known to work.
     """
     message = model_config(plan.service, next(iter(cases), None))
+    decided = {decision.key: decision.value for decision in plan.decisions}
+    message.instance_group[0].count = decided["resources.instances"]
+    if decided["tensorrt.enabled"]:
+        message.optimization.execution_accelerators.gpu_execution_accelerator.append(
+            pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(
+                name="tensorrt", parameters=_profile_parameters(decided["tensorrt.profiles"])
+            )
+        )
     return Artifact(config_path(plan.service), (_HEADER + text_format.MessageToString(message, as_utf8=True)).encode())
+
+
+def _profile_parameters(profiles: Mapping[str, Mapping[str, list[int]]]) -> dict[str, str]:
+    """The shapes that engines are built for, as ONNX Runtime reads them: `image:1x3x224x224,mask:1x64`."""
+    return {
+        f"trt_profile_{kind}_shapes": ",".join(
+            f"{name}:{'x'.join(map(str, shapes[kind]))}" for name, shapes in profiles.items()
+        )
+        for kind in (("min", "opt", "max") if profiles else ())
+    }
 
 
 def model_config(service: ServiceSpec, case: GoldenCase | None = None) -> pb.ModelConfig:
@@ -50,7 +68,7 @@ def model_config(service: ServiceSpec, case: GoldenCase | None = None) -> pb.Mod
         input=[_input(spec, batched=batched) for spec in service.signature.inputs],
         output=[_output(spec, batched=batched) for spec in service.signature.outputs],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
-        # One copy: on a CPU its threads already use every core, on a GPU a second one only pays when measured.
+        # The plan's number of copies is filled in by `triton_artifact`.
         # KIND_AUTO, the default, takes a GPU where there is one, so the bundle need not be made again.
         instance_group=[pb.ModelInstanceGroup(count=1)],
     )

@@ -43,6 +43,7 @@ EXIT_DRIFT = 1
     "--config", type=MODEL, metavar="FILE", help="Settings in the form of nimify.yaml; options overrule them."
 )
 @click.option("--trial/--no-trial", default=True, help="Run the model once in a guarded child process.")
+@click.option("--measure", is_flag=True, help="Time the model on this machine, and plan with what was measured.")
 @click.option("--link", is_flag=True, help="Link the model file instead of copying it.")
 @click.option("--force", is_flag=True, help="Overwrite what was edited in the bundle, nimify.yaml included.")
 @click.option(
@@ -59,18 +60,22 @@ def create(
     MODEL is a model file, or the folder of a bundle that is to be made again from its own nimify.yaml. The same input
     gives the same bytes; a bundle that is up to date is left alone, and one that was edited is not overwritten.
     """
+    if options["measure"] and not options["trial"]:
+        raise click.UsageError("--measure runs the model, and --no-trial forbids that. Leave one of them out.")
     draft = _nimifier(options).draft(model, output, force=force, link=link, progress=console.progress)
     return _check(console, draft) if check else _write(console, draft, force=force)
 
 
 def _nimifier(options: dict[str, Any]) -> Nimifier:
+    from nimify.analysis.analyzer import AnalysisOptions
     from nimify.config import ModelConfig
     from nimify.core.nimifier import Nimifier
     from nimify.core.wishes import Wish
 
     file: Path | None = options["config"]
     defaults = None if file is None else Wish(ModelConfig.load(file), file.absolute().parent)
-    return Nimifier(ModelConfig.build(_asked(options)), defaults=defaults, trial=options["trial"])
+    depth = AnalysisOptions(trial=options["trial"], measure=options["measure"])
+    return Nimifier(ModelConfig.build(_asked(options)), defaults=defaults, options=depth)
 
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nimify.commands.console import clean
 from nimify.commands.layout import findings_block, heading, paragraph, table
 from nimify.commands.summary import model_lines
+from nimify.quantities import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from nimify.planning.plan import Decision
 
 
+_QUIET: Final = ("limits.", "resources.instances", "resources.cpu_limit", "tensorrt.profiles")
+"""Decisions that only say something when they are not the usual ones."""
+
+
 def created_lines(draft: Draft, report: WriteReport, width: int) -> list[str]:
     """The whole screen."""
     lines = [*model_lines(draft.analysis, width), "", heading("Decisions"), *_decisions(draft.plan.decisions, width)]
-    if draft.plan.findings:
-        lines += ["", heading("Findings"), *findings_block(draft.plan.findings, width)]
+    findings = (*draft.plan.findings, *draft.analysis.surroundings)
+    if findings:
+        lines += ["", heading("Findings"), *findings_block(findings, width)]
     return [*lines, "", *_written(draft, report, width), "", *_next(draft, width)]
 
 
@@ -30,20 +36,26 @@ def _decisions(decisions: Iterable[Decision], width: int) -> list[str]:
     """What was decided for this model; limits that have their usual values are only counted."""
     lines, usual = [], 0
     for decision in decisions:
-        if decision.key.startswith("limits.") and decision.basis == "default":
+        if decision.key.startswith(_QUIET) and decision.basis == "default":
             usual += 1
         else:
-            lines += paragraph(f"{decision.key}: {_value(decision.value)}", width)
+            lines += paragraph(f"{decision.key}: {_shown(decision)}", width)
             lines += paragraph(clean(decision.reason, 600), width, "      ")
     if usual:
-        lines += paragraph(f"limits: {usual} at their usual values; plan.json has every decision", width)
+        lines += paragraph(f"{usual} more at their usual values; plan.json has every decision", width)
     return lines
+
+
+def _shown(decision: Decision) -> str:
+    is_size = decision.key.startswith("resources.memory")
+    return _value(size_text(decision.value) if is_size else decision.value)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return clean(", ".join(f"{key} {_value(item)}" for key, item in value.items()), 30)
-    return clean("none" if value is None else value, 30)
+    named = {None: "none", True: "yes", False: "no"}
+    return clean(named.get(value, value) if value is None or isinstance(value, bool) else value, 30)
 
 
 def _written(draft: Draft, report: WriteReport, width: int) -> list[str]:

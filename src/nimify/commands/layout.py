@@ -71,28 +71,3 @@ def findings_block(findings: Sequence[Finding], width: int) -> list[str]:
         if finding.remedy:
             lines += paragraph(finding.remedy, width, "    ")
     return lines
-
-
-def human_bytes(count: int) -> str:
-    """Bytes as people read them: `912 B`, `1.2 MB`."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def human_count(count: int) -> str:
-    """A number as people read it: `912`, `1.2 thousand`, `3.4 million`."""
-    for factor, word in ((10**9, " billion"), (10**6, " million"), (10**3, " thousand")):
-        if count >= factor:
-            return f"{count / factor:.1f}{word}"
-    return str(count)
-
-
-def human_seconds(seconds: float) -> str:
-    """A duration as people read it: `12 µs`, `0.8 ms`, `1.2 s`."""
-    if seconds < 0.0001:
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -20,6 +20,7 @@ _UNITS: Final = {
     "m": 1 << 20, "mib": 1 << 20, "mb": 10**6,
     "g": 1 << 30, "gib": 1 << 30, "gb": 10**9,
 }  # fmt: skip
+_LENGTH: Final = re.compile(r"[1-9][0-9]{0,6}")
 _DURATION: Final = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(?P<unit>ms|s|m|min|h|)", re.IGNORECASE)
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -46,6 +47,20 @@ def seconds(text: str) -> float:
     if match is None:
         raise click.BadParameter(f"'{text}' is not a duration. Write seconds, or a duration such as 200ms or 2m.")
     return float(match["number"]) * _SECONDS[match["unit"].lower()]
+
+
+def axis_length(text: str) -> tuple[str, int]:
+    """The length of a free axis: `sequence=256`.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    name, equals, length = text.rpartition("=")
+    if not (
+        equals and name and length.isascii() and length.isdigit() and len(length) < 8 and 0 < int(length) <= 1 << 20
+    ):
+        raise click.BadParameter(f"'{text}' is not the length of an axis. Write NAME=LENGTH, e.g. sequence=256.")
+    return name, int(length)
 
 
 MODEL: Final = click.Path(path_type=Path, readable=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nimify.commands.console import clean
-from nimify.commands.layout import heading, human_bytes, human_count, human_seconds, paragraph, table
+from nimify.commands.layout import heading, paragraph, table
+from nimify.quantities import human_bytes, human_count, human_seconds
 
 if TYPE_CHECKING:
     from nimify.analysis.analysis import Analysis

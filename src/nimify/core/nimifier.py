@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nimify.analysis.analysis import Analysis
-from nimify.analysis.analyzer import ModelAnalyzer
+from nimify.analysis.analyzer import AnalysisOptions, ModelAnalyzer
 from nimify.artifacts.artifact import CopiedFile
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.golden import Golden
@@ -47,6 +47,7 @@ class Nimifier:
         defaults: Further settings, which `config` overrules where both speak.
         trial: Whether the model is run once in a guarded child process. Without it no golden
             requests are recorded, and whether requests may be merged rests on the declared shapes alone.
+        options: How deep to analyse, when there is more to say than `trial`, which it then overrules.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class Nimifier:
         root: Path | None = None,
         defaults: Wish | None = None,
         trial: bool = True,
+        options: AnalysisOptions | None = None,
     ) -> None:
         asked = Wish(config or ModelConfig(), (root or Path()).absolute())
         self._wishes: Sequence[Wish] = [asked] if defaults is None else [defaults, asked]
-        self._trial = trial
+        self._options = options or AnalysisOptions(trial=trial)
 
     def analyze(self, model: str | PathLike[str], *, progress: Progress = silent) -> Analysis:
         """Read a model file and try it.
@@ -154,11 +156,17 @@ class Nimifier:
         return Path(named[-1] if named else service_name(Path(model_name).stem))
 
     def _analyze(self, path: Path, settings: Settings, progress: Progress) -> Analysis:
-        golden = settings.config.golden
+        config = settings.config
+        golden = config.golden
         sources = {asset.path: asset.source for asset in settings.assets}
         if golden.sample is not None:
             golden = golden.model_copy(update={"sample": str(sources[golden.sample])})
-        analyzer = ModelAnalyzer(trial=self._trial, golden=golden)
+        options = replace(
+            self._options,
+            rows=config.batching.max_batch_size or self._options.rows,
+            threads=config.threads or self._options.threads,
+        )
+        analyzer = ModelAnalyzer(options, golden=golden)
         with progress(f"Reading {path.name}", _size(path)) as report:
             return analyzer.analyze(path, progress=report)
 

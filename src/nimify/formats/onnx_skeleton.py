@@ -26,6 +26,9 @@ from nimify.formats.wire import LENGTH, VARINT, Field, WireError, WireReader, en
 SMALL_BYTES: Final = 4096
 """Messages up to this length are copied whole; no payload inside is worth leaving out."""
 
+MAX_LIST_BYTES: Final = 16 << 20
+"""One list in an attribute, where long ones are asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Message:
@@ -56,6 +59,7 @@ _MESSAGES: Final = {
     "sparse": _Message({1: "tensor", 2: "tensor"}),
     "tensor": _Message({}, payload=frozenset({4, 5, 6, 7, 9, 10, 11}), dropped=frozenset({12})),
 }
+_ATTRIBUTE_TEXT: Final = 4
 _SEGMENT: Final = 3
 _SEGMENT_END: Final = 2
 _RAW_DATA: Final = 9
@@ -76,12 +80,13 @@ class Skeleton:
     left_out: int
 
 
-def read_skeleton(reader: WireReader, source: str) -> Skeleton:
+def read_skeleton(reader: WireReader, source: str, *, keep_lists: bool = False) -> Skeleton:
     """Everything but the weights of the model in an open file.
 
     Args:
         reader: The file.
         source: Its name, for messages.
+        keep_lists: Whether to keep attributes that are long lists, as decision trees have them.
 
     Raises:
         ModelError: The file is damaged.
@@ -94,7 +99,7 @@ def read_skeleton(reader: WireReader, source: str) -> Skeleton:
             f"it has {reader.size} bytes, and one ONNX file holds at most {MAX_PROTOBUF_BYTES}.",
             remedy="Save it with external data: onnx.save(model, path, save_as_external_data=True).",
         )
-    walk = _Walk(reader, source)
+    walk = _Walk(reader, source, keep_lists=keep_lists)
     try:
         model = onnx.ModelProto.FromString(walk.message("model", 0, reader.size, depth=0))
     except WireError as error:
@@ -124,8 +129,9 @@ class _Walk:
         left_out: How many tensors lost their payload.
     """
 
-    def __init__(self, reader: WireReader, source: str) -> None:
+    def __init__(self, reader: WireReader, source: str, *, keep_lists: bool) -> None:
         self.left_out = 0
+        self._list_bytes = MAX_LIST_BYTES if keep_lists else SMALL_BYTES
         self._reader = reader
         self._source = source
         self._fields = 0
@@ -144,7 +150,7 @@ class _Walk:
             position = field.end
             if field.number in message.payload:
                 position = self._reader.run_end(field, end)
-                if kind == "tensor" or position - field.start > SMALL_BYTES:
+                if kind == "tensor" or position - field.start > self._limit(field):
                     payload += position - field.value
                     kept.append(_RAW_DATA_TRACE if (kind, field.number) == ("tensor", _RAW_DATA) else b"")
                 else:
@@ -155,6 +161,10 @@ class _Walk:
             self.left_out += 1
             kept.append(_segment(payload))
         return b"".join(kept)
+
+    def _limit(self, field: Field) -> int:
+        """Bytes up to which an attribute is kept; one text is never as telling as a list."""
+        return SMALL_BYTES if field.number == _ATTRIBUTE_TEXT else self._list_bytes
 
     def _kept(self, message: _Message, field: Field, depth: int) -> bytes:
         child = message.children.get(field.number)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Final
 
 from nimify.analysis.analysis import Analysis
+from nimify.analysis.measure import Measurement
+from nimify.analysis.rows import usual_rows
 from nimify.config import BatchingConfig
 from nimify.errors import ConfigError
 from nimify.planning.plan import Basis, Decision
-from nimify.tensors import TensorSpec
+from nimify.planning.resources import replica_bytes
+from nimify.quantities import human_bytes, human_rate
 
-MAX_ROWS: Final = 32
-"""Where throughput on a CPU has flattened for small rows."""
-MAX_ROWS_OF_FREE_LENGTH: Final = 16
-"""Only requests of one length are merged, so large batches of them are rare and cost memory for nothing."""
-MAX_MERGED_BYTES: Final = 8 << 20
-"""What the inputs of one run may take together."""
-FREE_AXIS_LENGTH: Final = 128
-"""What a free axis counts for when rows are measured."""
-TEXT_ELEMENT_BYTES: Final = 64
-"""What one element of BYTES counts for."""
+MAX_MODEL_BYTES: Final = 1 << 30
+"""What a batch may make the model take beyond what it takes at batch 1, unless a memory limit was asked for."""
+
+_KEY: Final = "batching.max_batch_size"
 
 
-def decide_batch_size(analysis: Analysis, asked: BatchingConfig) -> Decision:
+def decide_batch_size(analysis: Analysis, asked: BatchingConfig, memory_limit: int | None = None) -> Decision:
     """`batching.max_batch_size`: most rows in one run, 0 when requests must not be merged.
+
+    Args:
+        analysis: What is known of the model.
+        asked: What is asked for.
+        memory_limit: Bytes that the whole replica may take, when that was asked for.
 
     Raises:
         ConfigError: Batching was asked for, and this model cannot do it.
@@ -34,17 +35,20 @@ def decide_batch_size(analysis: Analysis, asked: BatchingConfig) -> Decision:
         if not axis.supported:
             raise ConfigError(
                 f"{asked.max_batch_size} rows were asked for, but this model cannot take batches: {axis.reason}",
-                field="batching.max_batch_size",
+                field=_KEY,
                 remedy="Leave the setting out, or export the model with a free first axis.",
             )
-        return _batch_size(asked.max_batch_size, "You asked for it.", Basis.ASKED)
+        return Decision(_KEY, asked.max_batch_size, "You asked for it.", Basis.ASKED)
     if asked.max_batch_size == 0:
-        return _batch_size(0, "You asked for it: requests are run one by one.", Basis.ASKED)
+        return Decision(_KEY, 0, "You asked for it: requests are run one by one.", Basis.ASKED)
     basis = Basis.MEASURED if axis.basis == "measured" else Basis.DECLARED
     if not axis.supported:
-        return _batch_size(0, f"Requests are run one by one: {axis.reason}", basis)
-    rows, why = _default_rows(analysis.model.signature.inputs)
-    return _batch_size(rows, f"{_sentence(axis.reason)} {why}", basis)
+        return Decision(_KEY, 0, f"Requests are run one by one: {axis.reason}", basis)
+    rows, why = usual_rows(analysis.model.signature.inputs)
+    if analysis.measured is not None:
+        rows, why = _by_throughput(analysis.measured)
+    decision = Decision(_KEY, rows, f"{_sentence(axis.reason)} {why}", basis)
+    return _within_memory(analysis, decision, memory_limit)
 
 
 def decide_queue_delay(asked: BatchingConfig, max_batch_size: int) -> Decision:
@@ -68,33 +72,45 @@ def decide_queue_delay(asked: BatchingConfig, max_batch_size: int) -> Decision:
     return Decision(key, 0, reason, Basis.DEFAULT)
 
 
-def row_bytes(specs: tuple[TensorSpec, ...]) -> int:
-    """About how many bytes one row of these tensors takes, the first axis left out."""
-    return sum(
-        (spec.datatype.itemsize or TEXT_ELEMENT_BYTES)
-        * prod(dim if isinstance(dim, int) else FREE_AXIS_LENGTH for dim in spec.shape[1:])
-        for spec in specs
+def _by_throughput(measured: Measurement) -> tuple[int, str]:
+    best = measured.best
+    rows = max(best.batch, 1)
+    if len(measured.points) == 1:
+        return rows, f"{rows} rows, the only batch that was measured. {measured.stopped}".rstrip()
+    most = max(measured.points, key=lambda point: point.rows_per_s)
+    return rows, (
+        f"{rows} rows, because it was measured at {human_rate(best.rows_per_s)} rows in a second, and no batch up to "
+        f"{measured.points[-1].batch} gave much more than that (at most {human_rate(most.rows_per_s)})."
     )
 
 
-def _default_rows(inputs: tuple[TensorSpec, ...]) -> tuple[int, str]:
-    size = row_bytes(inputs)
-    free = any(not isinstance(dim, int) for spec in inputs for dim in spec.shape[1:])
-    most = MAX_ROWS_OF_FREE_LENGTH if free else MAX_ROWS
-    fitting = 1 << max(MAX_MERGED_BYTES // max(size, 1), 1).bit_length() - 1
-    if fitting < most:
-        about = "about " if free else ""
-        return fitting, (
-            f"{fitting} rows, because one row of input takes {about}{size} bytes and the inputs of one run "
-            f"are kept under {MAX_MERGED_BYTES >> 20} MiB."
-        )
-    if free:
-        return most, f"{most} rows, because only requests of one length are merged, and lengths vary here."
-    return most, f"{most} rows, because one row of input takes only {size} bytes, and more rows gain little on a CPU."
+def _within_memory(analysis: Analysis, decision: Decision, memory_limit: int | None) -> Decision:
+    """The decision, with half the rows as often as it takes to keep within memory."""
+    rows = decision.value
+    while rows > 1 and not _fits(analysis, rows, memory_limit):
+        rows //= 2
+    if rows == decision.value:
+        return decision
+    figure = analysis.memory_at(decision.value)
+    needed = "" if figure is None else human_bytes(figure.model_high_bytes)
+    bound = (
+        f"stay under {human_bytes(MAX_MODEL_BYTES)} more than one row takes"
+        if memory_limit is None
+        else f"fit into the {human_bytes(memory_limit)} that you allow"
+    )
+    measured = figure is not None and figure.measured
+    reason = f"{rows} rows, because the model would take up to {needed} with {decision.value}, and {rows} {bound}."
+    axis = _sentence(analysis.batch_axis.reason)
+    return Decision(_KEY, rows, f"{axis} {reason}", Basis.MEASURED if measured else Basis.ESTIMATED)
 
 
-def _batch_size(rows: int, reason: str, basis: Basis) -> Decision:
-    return Decision("batching.max_batch_size", rows, reason, basis)
+def _fits(analysis: Analysis, rows: int, memory_limit: int | None) -> bool:
+    figure, one = analysis.memory_at(rows), analysis.memory_at(1)
+    if figure is None or one is None:
+        return True
+    if memory_limit is None:
+        return figure.model_high_bytes - one.model_high_bytes <= MAX_MODEL_BYTES
+    return replica_bytes(figure, instances=1) <= memory_limit
 
 
 def _sentence(text: str) -> str:

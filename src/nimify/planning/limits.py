@@ -6,8 +6,8 @@ from dataclasses import asdict
 from math import prod
 from typing import Any, Final
 
+from nimify.analysis.rows import FREE_AXIS_LENGTH, TEXT_ELEMENT_BYTES
 from nimify.config import LimitsConfig
-from nimify.planning.batching import FREE_AXIS_LENGTH, TEXT_ELEMENT_BYTES
 from nimify.planning.plan import Basis, Decision
 from nimify.serving.spec import Limits
 from nimify.tensors import TensorSpec

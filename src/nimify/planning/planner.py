@@ -1,6 +1,7 @@
 """From `Analysis` and `ModelConfig` to `ServicePlan`: the order in which decisions are taken.
 
-Nothing here depends on the machine or on a clock: the same inputs give the same plan.
+Nothing here depends on the machine or on a clock: the same inputs give the same plan. The one exception is a
+measurement that was asked for (`--measure`); what rests on it says so.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any
 
 from nimify.analysis.analysis import Analysis
 from nimify.config import ModelConfig, PipelineConfig, StepConfig
+from nimify.planning.accelerators import decide_gpu, decide_tensorrt
 from nimify.planning.batching import decide_batch_size, decide_queue_delay
 from nimify.planning.execution import decide_engine, decide_threads, is_data_dependent
 from nimify.planning.limits import decide_limits
@@ -16,6 +18,7 @@ from nimify.planning.naming import decide_name
 from nimify.planning.plan import Decision, ServicePlan
 from nimify.planning.portability import portability_findings
 from nimify.planning.repository import MODEL_VERSION, place_files
+from nimify.planning.resources import decide_cpu, decide_instances, decide_memory
 from nimify.planning.tolerances import decide_tolerances
 from nimify.serving.spec import License, Limits, Pipeline, ProcessorStep, ServiceSpec
 from nimify.tensors import Signature
@@ -34,14 +37,18 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         UnsupportedModel: No engine executes it, or its files cannot be laid out.
     """
     signature = analysis.model.signature
-    batch_size = decide_batch_size(analysis, config.batching)
+    batch_size = decide_batch_size(analysis, config.batching, config.resources.memory_limit)
+    threads = decide_threads(config)
+    limits = decide_limits(config.limits, signature.inputs, batch_size.value)
     decisions = (
         decide_name(analysis, config),
         decide_engine(analysis),
         batch_size,
         decide_queue_delay(config.batching, batch_size.value),
-        decide_threads(config),
-        *decide_limits(config.limits, signature.inputs, batch_size.value),
+        threads,
+        *_resources(analysis, config, batch_size.value, threads.value, limits),
+        *decide_tensorrt(analysis, config.tensorrt, batch_size.value),
+        *limits,
         decide_tolerances(signature, config.golden),
     )
     return ServicePlan(
@@ -50,6 +57,22 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         decisions=decisions,
         findings=(*analysis.findings, *portability_findings(signature, batch_size.value)),
     )
+
+
+def _resources(
+    analysis: Analysis, config: ModelConfig, max_batch_size: int, threads: int, limits: list[Decision]
+) -> list[Decision]:
+    asked = config.resources
+    instances = decide_instances(asked)
+    max_body_bytes: int = next(limit.value for limit in limits if limit.key == "limits.max_body_bytes")
+    memory = decide_memory(
+        analysis,
+        asked,
+        max_batch_size=max_batch_size,
+        instances=instances.value,
+        max_body_bytes=max_body_bytes,
+    )
+    return [instances, *decide_cpu(analysis, asked, threads), *memory, decide_gpu(analysis, asked)]
 
 
 def plan_pipeline(config: PipelineConfig) -> Pipeline:

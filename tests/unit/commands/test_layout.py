@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from nimify.commands.layout import findings_block, human_bytes, human_count, human_seconds, table
+from nimify.commands.layout import findings_block, table
 from nimify.findings import Finding, Severity
 
 _ROWS = [
@@ -53,23 +53,3 @@ def test_findings_start_with_the_gravest() -> None:
     lines = [click.unstyle(line) for line in findings_block(findings, 60)]
 
     assert lines == ["  error: Grave.", "    Mend it.", "  warning: Middling.", "  info: Small."]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1200, "1.2 kB"), (123_456, "123 kB"), (1_200_000, "1.2 MB"), (7 * 10**12, "7.0 TB")],
-)
-def test_bytes_for_people(count: int, text: str) -> None:
-    """Sizes have three digits at most."""
-    assert human_bytes(count) == text
-
-
-def test_counts_and_durations_for_people() -> None:
-    """Each has the unit that suits it."""
-    assert [human_count(n) for n in (7, 1500, 3_400_000, 7 * 10**9)] == [
-        "7",
-        "1.5 thousand",
-        "3.4 million",
-        "7.0 billion",
-    ]
-    assert [human_seconds(s) for s in (1.2e-5, 0.0008, 1.25)] == ["12 µs", "0.8 ms", "1.2 s"]

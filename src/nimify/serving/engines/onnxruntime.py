@@ -17,6 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from nimify.errors import ModelError, UnsupportedModel, one_line, shortened
+from nimify.serving.engines.allocation import freed_memory_returned
 from nimify.serving.engines.engine import Array, EngineRefused
 from nimify.tensors import DATATYPES, Datatype, Dim, Signature, TensorSpec
 
@@ -67,7 +68,8 @@ class OnnxRuntimeEngine:
         # Spinning workers would take the cores from the front end, which shares them.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+            with freed_memory_returned():
+                session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(
                 model_file.name,

@@ -1,0 +1,128 @@
+"""Models that were written after the estimator was done, to judge it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from benchmarks.zoo_text import attention, embedded, gelu, linear, normalized
+from benchmarks.zoo_vision import classified, conv, max_pool, picture
+
+from nimify.testing.graph_builder import GraphBuilder
+
+
+def inception() -> onnx.ModelProto:
+    """Inception-like: four branches of different kernels, joined."""
+    graph = GraphBuilder("inception")
+    x = max_pool(graph, conv(graph, picture(graph), 3, 64, kernel=7, stride=2), 3, 2, 1)
+    x, before = max_pool(graph, conv(graph, x, 64, 192), 3, 2, 1), 192
+    for index, width in enumerate((64, 64, 96, 96, 128, 128)):
+        pooled = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+        branches = (
+            conv(graph, x, before, width, kernel=1),
+            conv(graph, conv(graph, x, before, width, kernel=1), width, 2 * width),
+            conv(graph, conv(graph, x, before, 32, kernel=1), 32, 64, kernel=5),
+            conv(graph, pooled, before, 64, kernel=1),
+        )
+        x, before = graph.op("Concat", *branches, axis=1), 3 * width + 128
+        x = max_pool(graph, x, 3, 2, 1) if index in (1, 4) else x
+    return classified(graph, x, before)
+
+
+def segmentation(size: int = 256) -> onnx.ModelProto:
+    """DeepLab-like: dilated convolutions, a pyramid of them, and a bilinear resize to the picture's size."""
+    graph = GraphBuilder("segmentation")
+    x, before = picture(graph, size), 3
+    for after in (64, 128, 256):
+        x, before = conv(graph, conv(graph, x, before, after, stride=2), after, after), after
+    branches = []
+    for rate in (1, 6, 12):
+        weights, bias = graph.weight(256, before, 3, 3), graph.weight(256)
+        wide = graph.op("Conv", x, weights, bias, dilations=[rate] * 2, pads=[rate] * 4)
+        branches.append(graph.op("Relu", wide))
+    x = conv(graph, graph.op("Concat", *branches, axis=1), 768, 256, kernel=1)
+    x = conv(graph, x, 256, 21, kernel=1, activation="")
+    scales = graph.constant([1.0, 1.0, 8.0, 8.0])
+    graph.output(graph.op("Resize", x, "", scales, mode="linear", out="y"), "FP32", ["N", 21, size, size])
+    return graph.model()
+
+
+def mixer(layers: int = 8, width: int = 384) -> onnx.ModelProto:
+    """MLP-Mixer: layers across patches, then across channels."""
+    graph = GraphBuilder("mixer")
+    patches = graph.op("Conv", picture(graph), graph.weight(width, 3, 16, 16), graph.weight(width), strides=[16, 16])
+    x = graph.op("Transpose", graph.op("Reshape", patches, graph.constant([0, width, 196], "int64")), perm=[0, 2, 1])
+    for _ in range(layers):
+        mixed = graph.op("Transpose", normalized(graph, x, width), perm=[0, 2, 1])
+        mixed = linear(graph, gelu(graph, linear(graph, mixed, 196, 256)), 256, 196)
+        x = graph.op("Add", x, graph.op("Transpose", mixed, perm=[0, 2, 1]))
+        inner = gelu(graph, linear(graph, normalized(graph, x, width), width, 4 * width))
+        x = graph.op("Add", x, linear(graph, inner, 4 * width, width))
+    pooled = graph.op("ReduceMean", x, axes=[1], keepdims=0)
+    graph.output(graph.op("Gemm", pooled, graph.weight(width, 1000), graph.weight(1000), out="y"), "FP32", ["N", 1000])
+    return graph.model()
+
+
+def bert(layers: int = 8, width: int = 768, vocabulary: int = 30_522) -> onnx.ModelProto:
+    """BERT-base with fewer layers: normalisation after each block."""
+    graph = GraphBuilder("bert")
+    x = normalized(graph, embedded(graph, vocabulary, width), width)
+    for _ in range(layers):
+        x = normalized(graph, graph.op("Add", x, attention(graph, x, width, 12)), width)
+        inner = linear(graph, gelu(graph, linear(graph, x, width, 4 * width)), 4 * width, width)
+        x = normalized(graph, graph.op("Add", x, inner), width)
+    graph.output(graph.op("Tanh", x, out="hidden"), "FP32", ["N", "S", width])
+    return graph.model()
+
+
+def temporal_convolutions(steps: int = 2000, width: int = 256) -> onnx.ModelProto:
+    """A TCN: dilated convolutions over time with residuals."""
+    graph = GraphBuilder("temporal_convolutions")
+    random = np.random.default_rng(0)
+    x, before = graph.input("x", "FP32", ["N", 64, steps]), 64
+    for level in range(6):
+        weights = graph.constant(random.standard_normal((width, before, 3)) * 0.05)
+        rate = 1 << level
+        y = graph.op("Conv", x, weights, graph.weight(width), dilations=[rate], pads=[rate, rate])
+        y = graph.op("Relu", y)
+        x, before = (graph.op("Add", x, y) if before == width else y), width
+    pooled = graph.op("Flatten", graph.op("GlobalAveragePool", x), axis=1)
+    graph.output(graph.op("Gemm", pooled, graph.weight(width, 10), graph.weight(10), out="y"), "FP32", ["N", 10])
+    return graph.model()
+
+
+def tagger(vocabulary: int = 40_000, width: int = 300, hidden: int = 256, steps: int = 64) -> onnx.ModelProto:
+    """Word embeddings and a bidirectional LSTM: scores for every word."""
+    graph = GraphBuilder("tagger")
+    ids = graph.input("input_ids", "INT64", ["N", steps])
+    x = graph.op("Transpose", graph.op("Gather", graph.weight(vocabulary, width), ids), perm=[1, 0, 2])
+    kernels = graph.weight(2, 4 * hidden, width), graph.weight(2, 4 * hidden, hidden), graph.weight(2, 8 * hidden)
+    y = graph.op("LSTM", x, *kernels, hidden_size=hidden, direction="bidirectional")
+    y = graph.op("Reshape", graph.op("Transpose", y, perm=[2, 0, 1, 3]), graph.constant([0, 0, 2 * hidden], "int64"))
+    graph.output(graph.op("MatMul", y, graph.weight(2 * hidden, 20), out="y"), "FP32", ["N", steps, 20])
+    return graph.model()
+
+
+def autoencoder(size: int = 128) -> onnx.ModelProto:
+    """Strided convolutions down, transposed ones up."""
+    graph = GraphBuilder("autoencoder")
+    x, before = picture(graph, size), 3
+    for after in (64, 128, 256):
+        x, before = conv(graph, x, before, after, stride=2), after
+    for after in (128, 64, 32):
+        weights, bias = graph.weight(before, after, 4, 4), graph.weight(after)
+        x = graph.op("ConvTranspose", x, weights, bias, strides=[2, 2], pads=[1, 1, 1, 1])
+        x, before = graph.op("Relu", x), after
+    x = conv(graph, x, before, 3, activation="Sigmoid")
+    graph.output(graph.op("Identity", x, out="y"), "FP32", ["N", 3, size, size])
+    return graph.model()
+
+
+def autoregressive_scores(vocabulary: int = 20_000, width: int = 640) -> onnx.ModelProto:
+    """A wide softmax over a vocabulary: log-probabilities of 32 positions."""
+    graph = GraphBuilder("autoregressive_scores")
+    x = graph.input("x", "FP32", ["N", 32, width])
+    for _ in range(4):
+        x = graph.op("Add", x, linear(graph, graph.op("Relu", linear(graph, x, width, width)), width, width))
+    scores = graph.op("MatMul", x, graph.weight(width, vocabulary))
+    graph.output(graph.op("LogSoftmax", scores, axis=-1, out="y"), "FP32", ["N", 32, vocabulary])
+    return graph.model()

@@ -1,0 +1,138 @@
+"""What this machine's CPU can do, measured in well under half a second and remembered.
+
+One matrix product gives the arithmetic, one copy the traffic with memory. The figures lie in the user's cache folder,
+by the CPU's model and the number of threads; a cache that cannot be read or written costs only the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from nimify.analysis.roofline import Device
+from nimify.serving.cpus import available_cpus
+
+_CACHE_FILE: Final = Path("nimify") / "cpu-ceilings.json"
+_MAX_CACHE_BYTES: Final = 1 << 20
+_SIDE: Final = 320
+_COPY_BYTES: Final = 32 << 20
+"""Of all threads together: beyond what caches hold on most machines, and a moment's work."""
+_BUDGET_S: Final = 0.15
+"""Of each of the two measurements."""
+
+
+def cpu_device(*, threads: int | None = None, cache: Path | None = None) -> Device:
+    """This machine's CPU with what was measured of it, now or earlier.
+
+    Args:
+        threads: How many threads may work; as many as this process may use CPUs when left out.
+        cache: The user's cache folder; found by the usual rules when left out.
+    """
+    threads = threads or available_cpus()
+    model = cpu_model()
+    file = (cache or _cache_folder()) / _CACHE_FILE
+    key = f"{model}, {threads} threads"
+    known = _read(file)
+    ceilings = _valid(known.get(key))
+    if ceilings is None:
+        ceilings = (measured_flops_per_s(threads), measured_bytes_per_s(threads))
+        _write(file, {**known, key: {"flops_per_s": ceilings[0], "bytes_per_s": ceilings[1]}})
+    flops, moved = ceilings
+    # Half as many numbers of twice the size fit into one register.
+    return Device(f"{model} ({threads} threads)", {"FLOAT": flops, "DOUBLE": flops / 2}, moved)
+
+
+def cpu_model() -> str:
+    """What the CPU calls itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine() or "CPU"
+
+
+def measured_flops_per_s(threads: int) -> float:
+    """Floating point operations per second in a product of FP32 matrices, the best of a few.
+
+    numpy's library starts threads of its own, as many as there are CPUs; fewer get their share of what it reaches.
+    """
+    one, other = np.ones((_SIDE, _SIDE), np.float32), np.ones((_SIDE, _SIDE), np.float32)
+    result = np.empty((_SIDE, _SIDE), np.float32)
+
+    def work(_: int) -> None:
+        np.matmul(one, other, out=result)
+
+    return 2 * _SIDE**3 / _best_seconds(work, 1) * min(threads / available_cpus(), 1.0)
+
+
+def measured_bytes_per_s(threads: int) -> float:
+    """Bytes read and written per second in a copy, the best of a few."""
+    length = _COPY_BYTES // threads
+    sources = [np.ones(length, np.uint8) for _ in range(threads)]
+    targets = [np.empty(length, np.uint8) for _ in range(threads)]
+
+    def work(index: int) -> None:
+        np.copyto(targets[index], sources[index])
+
+    return threads * 2 * length / _best_seconds(work, threads)
+
+
+def _best_seconds(work: Callable[[int], None], threads: int) -> float:
+    """Seconds until all threads have done their work once, the best of those that fit into the budget."""
+    best = float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))  # The first time pays for pages and for starting threads.
+        deadline = time.perf_counter() + _BUDGET_S
+        while best == float("inf") or time.perf_counter() < deadline:
+            start = time.perf_counter()
+            list(pool.map(work, range(threads)))
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".cache"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            data = json.loads(stream.read(_MAX_CACHE_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _valid(entry: Any) -> tuple[float, float] | None:
+    try:
+        flops, moved = float(entry["flops_per_s"]), float(entry["bytes_per_s"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (flops, moved) if 0 < flops < 1e18 and 0 < moved < 1e18 else None
+
+
+def _write(file: Path, entries: dict[str, Any]) -> None:
+    """Replace the cache in one step; two processes at once leave one of their answers."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    except OSError:
+        return
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(entries, stream, indent=2, sort_keys=True)
+        new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Facts that age: operators, releases, GPUs and prices, as data with a source in every row."""
