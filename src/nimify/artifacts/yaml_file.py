@@ -36,8 +36,16 @@ def _style(text: str) -> str | None:
     return "|" if '"' in text and _EXPRESSION.fullmatch(text) else '"'
 
 
+def yaml_text(data: Any) -> str:
+    """Data as YAML in block style, keys in the order given.
+
+    Beyond ASCII everything is written as an escape: no line end or direction mark is there to be misread.
+    """
+    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=False, width=1 << 30)
+
+
 def yaml_artifact(path: str, data: Any, *, header: str = "") -> Artifact:
-    """Data as a YAML file, keys in the order given.
+    """Data as a YAML file.
 
     Args:
         path: Where it goes, relative to the bundle.
@@ -45,6 +53,4 @@ def yaml_artifact(path: str, data: Any, *, header: str = "") -> Artifact:
         header: Lines of text that stand above it as a comment; never text from a model.
     """
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
-    # Beyond ASCII everything is written as an escape: no line end or direction mark is there to be misread.
-    text = yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=False, width=1 << 30)
-    return Artifact(path, (comment + text).encode())
+    return Artifact(path, (comment + yaml_text(data)).encode())
