@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # uv from the machine when it has one, otherwise a private copy from PyPI.
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
 UV_VERSION := 0.13.9
-SOURCES := src tests benchmarks examples
+SOURCES := src tests benchmarks examples tools
 PROTOS := nimify/serving/grpc/protos
 
 # The system's own: Triton's python backend links its shared library.
@@ -15,10 +15,11 @@ TRITON_PYTHON ?= /usr/bin/python3
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs goldens lock protos digits bench-serve bench-estimates bench-shapes bench-analysis clean
+.PHONY: help setup tools demo test test-chart test-monitoring test-triton test-supply-chain test-container check fmt docs \
+  goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
-	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv/ with the nimify command and every development tool
 
@@ -39,28 +40,23 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 test: $(VENV)/.ready ## every test but those that a target of their own runs
 	$(BIN)/python -m pytest -m "not triton and not monitoring and not container and not supply_chain"
 
-.PHONY: test-triton
 test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
 	$(BIN)/python -m pytest tests/triton
 	$(BIN)/python -m pytest --serve-with triton $(TRITON_CONTRACT)
 
-.PHONY: tools test-chart
 tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin
 
 test-chart: $(VENV)/.ready tools ## the Helm chart, by the real Helm, strict schemas and kube-score
 	NIMIFY_REQUIRE=chart $(BIN)/python -m pytest tests/chart
 
-.PHONY: test-monitoring
 test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; each alert fires once
 	NIMIFY_REQUIRE=monitoring $(BIN)/python -m pytest tests/monitoring
 
-.PHONY: test-container
 test-container: $(VENV)/.ready ## images and the docker target, by a real Docker engine and buildah; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
 
-.PHONY: test-supply-chain
 test-supply-chain: $(VENV)/.ready .tools/supply-chain/.ready ## signatures and bills of materials, by the official tools
 	NIMIFY_REQUIRE=supply_chain $(BIN)/python -m pytest tests/supply_chain
 
@@ -106,6 +102,12 @@ digits: .tools/generate/.ready ## train the digits model again
 
 bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency against a raw loop and FastAPI, as ratios
 	$(BIN)/python -m benchmarks.serve $(ARGS)
+
+bench-grpc: $(VENV)/.ready ## gRPC against grpc.aio, as ratios; needs h2load
+	$(BIN)/python -m benchmarks.grpc_serve $(ARGS)
+
+bench-large: $(VENV)/.ready ## how long large bodies hold up others
+	$(BIN)/python -m benchmarks.large_bodies $(ARGS)
 
 bench-estimates: $(VENV)/.ready ## estimated against measured peak memory, over the model zoo
 	$(BIN)/python -m benchmarks.estimates $(ARGS)

@@ -53,7 +53,9 @@ def _header(text: str) -> tuple[str, str]:
 @click.option("--rate", type=_rates, metavar="N,...", help="Open loops: requests in a second, e.g. 100,500.")
 @click.option("--objective", metavar="QUANTILE=TIME", help="Search the highest rate that keeps it, e.g. p99=20ms.")
 @click.option("--duration", type=seconds, default="10s", show_default=True, metavar="TIME", help="Of each measurement.")
-@click.option("--warmup", type=seconds, default="2s", show_default=True, metavar="TIME", help="Load before each of them.")
+@click.option(
+    "--warmup", type=seconds, default="2s", show_default=True, metavar="TIME", help="Load before each of them."
+)
 @click.option("--timeout", type=seconds, default="30s", show_default=True, metavar="TIME", help="For one request.")
 @click.option(
     "--protocol", type=click.Choice(["json", "binary"]), default="json", help="How tensors travel.  [default: json]"

@@ -13,9 +13,9 @@ from nimify.errors import BuildFailed, EnvironmentProblem
 from nimify.findings import Finding, Severity
 from nimify.images.failures import base_missing, build_failure, push_failure
 from nimify.images.image import Base, ImageRef, Progress, Recipe
-from nimify.images.program import Program, ProgramFailed
 from nimify.images.reference import ImageName
 from nimify.images.runtime import Runtime
+from nimify.programs import Program, ProgramFailed
 
 _PULL_S: Final = 3600.0
 _QUICK_S: Final = 20.0
@@ -31,7 +31,9 @@ class DockerBuilder:
     name = "docker"
 
     def __init__(self) -> None:
-        self._program = Program("docker", {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "NO_COLOR": "1"})
+        self._program = Program(
+            "docker", environment={"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "NO_COLOR": "1"}
+        )
 
     def preflight(self) -> str:
         """See the contract."""

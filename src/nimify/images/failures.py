@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from nimify.errors import BuildFailed, EnvironmentProblem
-from nimify.images.program import ProgramFailed
+from nimify.programs import ProgramFailed
 
 _SHOWN: Final = 12
 _NOISE: Final = re.compile(r"^(#\d+ )?(sha256:|DONE|CACHED|transferring|\.\.\.|-+$|>>>)|^\s*$")

@@ -25,8 +25,8 @@ from nimify.conformance.live_checks.service import LiveService
 from nimify.conformance.report import Status
 from nimify.errors import NimifyError, ProofFailed, shortened
 from nimify.images.image import Progress
-from nimify.images.program import ProgramFailed
 from nimify.images.runtime import PROBE, Confinement, Runtime, State, Trial
+from nimify.programs import ProgramFailed
 
 _CHECKS: Final = (check_health, check_golden_json, check_golden_binary)
 _POLL_S: Final = 0.2

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nimify.images.program import Program, ProgramFailed
+from nimify.programs import Program, ProgramFailed
 
 LABEL: Final = "io.nimify.proof"
 _NAME: Final = "nimify-proof-"

@@ -11,8 +11,8 @@ from nimify.errors import BuildFailed, ConfigError, EnvironmentProblem
 from nimify.images.builders import choose
 from nimify.images.docker import DockerBuilder
 from nimify.images.failures import build_failure, push_failure
-from nimify.images.program import ProgramFailed
 from nimify.images.reference import ImageName
+from nimify.programs import ProgramFailed
 
 Install = Callable[..., None]
 

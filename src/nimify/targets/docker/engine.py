@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nimify.programs import Program, ProgramFailed
 from nimify.targets.docker.container import SERVICE, Container, Recipe
-from nimify.targets.programs import Program, ProgramFailed
 
 _PULL_S: Final = 3600.0
 _SPARE_S: Final = 30.0
@@ -37,7 +37,7 @@ class Engine:
         try:
             found: list[dict[str, Any]] = self.program.json("image", "inspect", "--", reference)
         except ProgramFailed as error:
-            if "no such image" in error.errors.lower() or "no such object" in error.errors.lower():
+            if error.says("no such image", "no such object"):
                 return None
             raise
         return found[0]

@@ -11,10 +11,10 @@ from typing import Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.errors import ConfigError, LeftDegraded, NotDeployed, RolledBack
+from nimify.programs import ProgramFailed
 from nimify.targets.docker.container import Container, Recipe
 from nimify.targets.docker.engine import Engine, settings_of
 from nimify.targets.docker.settings import DockerSettings
-from nimify.targets.programs import ProgramFailed
 from nimify.targets.proof import Proofs
 from nimify.targets.target import Order, Progress
 from nimify.targets.verification import Unfit, unready, verify

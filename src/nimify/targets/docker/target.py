@@ -11,13 +11,13 @@ from nimify.artifacts.bundle import Bundle
 from nimify.errors import BundleDamaged, EnvironmentProblem, NotDeployed
 from nimify.filesystem import remove_tree
 from nimify.findings import Finding, Severity
+from nimify.programs import ProgramFailed
 from nimify.quantities import human_bytes
 from nimify.serving.spec import PLAN_FILE
 from nimify.targets.docker.container import Container
 from nimify.targets.docker.engine import Engine, settings_of
 from nimify.targets.docker.rollout import Rollout
 from nimify.targets.docker.settings import DockerSettings
-from nimify.targets.programs import ProgramFailed
 from nimify.targets.proof import Proofs
 from nimify.targets.service_lock import only_one
 from nimify.targets.target import (

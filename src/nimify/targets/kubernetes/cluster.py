@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nimify.targets.programs import Program, ProgramFailed
+from nimify.programs import Program, ProgramFailed, end
 
 Document = dict[str, Any]
 _FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(?P<port>\d+) ->")
@@ -58,7 +58,7 @@ class Cluster:
         try:
             found: Document = self.program.json("get", f"--raw={path}")
         except ProgramFailed as error:
-            if "notfound" in error.errors.lower().replace(" ", "") or "could not find" in error.errors.lower():
+            if error.says("notfound", "not found", "could not find"):
                 return set()
             raise
         return {str(resource["kind"]) for resource in found.get("resources", [])}
@@ -123,10 +123,7 @@ class Cluster:
         try:
             yield f"http://127.0.0.1:{_forwarded_port(process)}"
         finally:
-            process.terminate()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            end(process)
 
     def _run(self, *arguments: str, stdin: str | None = None) -> str:
         return self.program.run(*self._namespaced(arguments), stdin=stdin)
@@ -143,10 +140,11 @@ def _happened(event: Document) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime"))
 
 
-def _forwarded_port(process: subprocess.Popen[str]) -> str:
+def _forwarded_port(process: subprocess.Popen[bytes]) -> str:
     said = ""
     for line in process.stdout or ():
-        if match := _FORWARDING.search(line):
+        text = line.decode("utf-8", "replace").strip()
+        if match := _FORWARDING.search(text):
             return match["port"]
-        said = line.strip() or said
+        said = text or said
     raise ProgramFailed(said or "kubectl port-forward ended", code=process.wait())

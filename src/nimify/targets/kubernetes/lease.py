@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nimify.errors import NotDeployed
+from nimify.programs import ProgramFailed
 from nimify.targets.kubernetes.cluster import Cluster, Document
-from nimify.targets.programs import ProgramFailed
 
 LASTS_S: Final = 30
 _RENEWED_EVERY_S: Final = 10.0
@@ -81,12 +81,12 @@ class _Holder:
                 self.lease.proven = int(proven) if proven.isdigit() else None
             self._put(found, free=False)
         except ProgramFailed as error:
-            if "AlreadyExists" in error.errors or "Conflict" in error.errors:
+            if error.says("alreadyexists", "conflict"):
                 raise NotDeployed(
                     f"'{self._service}' is being deployed by somebody else, who was quicker.",
                     remedy="Wait until it is done.",
                 ) from error
-            if "namespaces" not in error.errors or "not found" not in error.errors:
+            if not (error.says("namespaces") and error.says("not found")):
                 raise
             # The release makes the namespace; nobody can be there before it.
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 from nimify.config import parse_yaml
 from nimify.errors import ConfigError
 from nimify.findings import Finding, Severity
+from nimify.programs import Program, ProgramFailed
 from nimify.targets.kubernetes.cluster import Cluster
 from nimify.targets.kubernetes.release import Release
-from nimify.targets.programs import Program, ProgramFailed
 
 ROLE_FILE: Final = Path(__file__).with_name("deployer.yaml")
 _OLDEST_HELM: Final = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from nimify.targets.programs import Program, ProgramFailed
+from nimify.programs import Program, ProgramFailed
 
 _HELM_S: Final = 300.0
 _KEPT: Final = 10
@@ -57,7 +57,7 @@ class Release:
         try:
             text = self._run("history", self.name, "--output=json")
         except ProgramFailed as error:
-            if "not found" in error.errors:
+            if error.says("not found"):
                 return []
             raise
         return [
@@ -82,7 +82,7 @@ class Release:
         try:
             return self._run("get", "manifest", self.name)
         except ProgramFailed as error:
-            if "not found" in error.errors:
+            if error.says("not found"):
                 return ""
             raise
 

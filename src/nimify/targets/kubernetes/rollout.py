@@ -10,11 +10,11 @@ from typing import Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.errors import ConfigError, LeftDegraded, NotDeployed, RolledBack
+from nimify.programs import ProgramFailed
 from nimify.targets.kubernetes.cluster import Cluster, Document
 from nimify.targets.kubernetes.lease import DeployerLease
 from nimify.targets.kubernetes.release import Release, ReleaseRevision, good, stuck
 from nimify.targets.kubernetes.watch import RolloutFailed, RolloutWatch
-from nimify.targets.programs import ProgramFailed
 from nimify.targets.proof import Proofs
 from nimify.targets.target import Order, Progress
 from nimify.targets.verification import Unfit, verify

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from nimify.programs import ProgramFailed
 from nimify.targets.kubernetes.cluster import Cluster, Document
 from nimify.targets.kubernetes.pods import (
     Trouble,
@@ -19,7 +20,6 @@ from nimify.targets.kubernetes.pods import (
     rolled_out,
     troubles,
 )
-from nimify.targets.programs import ProgramFailed
 from nimify.targets.target import Progress
 
 POLL_S: Final = 1.0

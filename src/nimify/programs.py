@@ -1,17 +1,18 @@
-"""Programs that make and start images: argument lists, deadlines, and their output line by line."""
+"""Programs of others that we drive, e.g. docker: argument lists, deadlines, and what they say when they fail."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from nimify.errors import one_line, shortened
 
@@ -25,12 +26,14 @@ class ProgramFailed(Exception):
     """A program ended with an error, could not be run, or took too long.
 
     Attributes:
-        lines: The last lines that it wrote, to either stream.
+        lines: The last lines that it wrote to standard error, or to either stream where it was followed.
+        code: Its status; -1 when it did not run or did not end in time.
     """
 
-    def __init__(self, why: str, lines: tuple[str, ...] = ()) -> None:
+    def __init__(self, why: str, lines: tuple[str, ...] = (), *, code: int = -1) -> None:
         super().__init__(one_line(shortened(why, _LONGEST)))
         self.lines = lines
+        self.code = code
 
     def says(self, *words: str) -> bool:
         """Whether its last lines hold one of some words, in any case."""
@@ -44,10 +47,12 @@ class Program:
 
     Attributes:
         name: E.g. `docker`.
+        options: Put before the arguments of every call.
         environment: Set for every call, over what we have ourselves.
     """
 
     name: str
+    options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -55,8 +60,13 @@ class Program:
         """Where it is; `None` when it is not installed."""
         return shutil.which(self.name)
 
-    def run(self, *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
+    def run(self, *arguments: str, stdin: str | None = None, timeout_s: float = _TIMEOUT_S) -> str:
         """Run it; what it wrote to standard output.
+
+        Args:
+            arguments: Those of the program.
+            stdin: What it reads from standard input.
+            timeout_s: How long it may take.
 
         Raises:
             ProgramFailed: It is missing, ended with an error, or took too long.
@@ -64,8 +74,12 @@ class Program:
         try:
             done = subprocess.run(
                 self.command(*arguments),
-                stdin=subprocess.DEVNULL,
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
                 capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=timeout_s,
                 env={**os.environ, **self.environment},
                 check=False,
@@ -75,10 +89,39 @@ class Program:
         except OSError as error:
             raise ProgramFailed(f"{self.name} cannot be run ({error.strerror})") from error
         if done.returncode:
-            lines = _lines(done.stderr.decode("utf-8", "replace"))
-            last = lines[-1] if lines else f"{self._said(arguments)} ended with status {done.returncode}"
-            raise ProgramFailed(last, lines)
-        return done.stdout.decode("utf-8", "replace")
+            lines = _lines(done.stderr)
+            last = lines[-1].strip() if lines else f"{self._said(arguments)} ended with status {done.returncode}"
+            raise ProgramFailed(last, lines, code=done.returncode)
+        return done.stdout
+
+    def json(self, *arguments: str, stdin: str | None = None, timeout_s: float = _TIMEOUT_S) -> Any:
+        """Run it, and read what it wrote as one JSON document.
+
+        Raises:
+            ProgramFailed: As `run`, or it wrote something else.
+        """
+        text = self.run(*arguments, stdin=stdin, timeout_s=timeout_s)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise ProgramFailed(f"{self._said(arguments)} wrote no JSON") from None
+
+    def lines(self, *arguments: str) -> Iterator[str]:
+        """What it writes to either stream, line by line, to its end; it is ended when the reader stops reading.
+
+        Raises:
+            ProgramFailed: It cannot be run, or ended with an error.
+        """
+        process = self.start(*arguments)
+        last = ""
+        try:
+            for line in process.stdout or ():
+                last = line.decode("utf-8", "replace").rstrip("\n")
+                yield last
+            if process.wait():
+                raise ProgramFailed(last or f"{self._said(arguments)} failed", code=process.returncode)
+        finally:
+            end(process)
 
     def follow(
         self,
@@ -98,13 +141,13 @@ class Program:
         Raises:
             ProgramFailed: As `run`.
         """
-        process = self._started(arguments, reads=feed is not None)
+        process = self.start(*arguments, reads=feed is not None)
         kept: deque[str] = deque(maxlen=_KEPT_LINES)
         expired = threading.Event()
 
         def expire() -> None:
             expired.set()
-            _end(process)
+            _stop(process)
 
         clock = threading.Timer(timeout_s, expire)
         clock.start()
@@ -119,21 +162,28 @@ class Program:
         finally:
             # Also when the user interrupts: what was started here must not go on.
             clock.cancel()
-            _end(process)
+            end(process)
             feeder.join(_GRACE_S)
-            if process.stdout is not None:
-                process.stdout.close()
         if expired.is_set():
             raise ProgramFailed(f"{self._said(arguments)} did not end within {timeout_s:.0f} seconds", tuple(kept))
         if code:
             last = next((line for line in reversed(kept) if line.strip()), "")
-            raise ProgramFailed(last or f"{self._said(arguments)} ended with status {code}", tuple(kept))
+            raise ProgramFailed(last or f"{self._said(arguments)} ended with status {code}", tuple(kept), code=code)
 
     def command(self, *arguments: str) -> list[str]:
         """The argument list of a call."""
-        return [self.path or self.name, *arguments]
+        return [self.path or self.name, *self.options, *arguments]
 
-    def _started(self, arguments: tuple[str, ...], *, reads: bool) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, reads: bool = False) -> subprocess.Popen[bytes]:
+        """Start it with all of its output in one pipe; the caller ends it, with `end`.
+
+        Args:
+            arguments: Those of the program.
+            reads: Whether it gets a pipe to read from.
+
+        Raises:
+            ProgramFailed: It cannot be run.
+        """
         try:
             return subprocess.Popen(
                 self.command(*arguments),
@@ -148,7 +198,7 @@ class Program:
             raise ProgramFailed(f"{self.name} cannot be run ({error.strerror})") from error
 
     def _said(self, arguments: tuple[str, ...]) -> str:
-        return " ".join([self.name, *arguments[:1]])
+        return " ".join([self.name, *arguments[:2]])
 
 
 def _feed(process: subprocess.Popen[bytes], feed: Callable[[IO[bytes]], None] | None) -> None:
@@ -159,8 +209,14 @@ def _feed(process: subprocess.Popen[bytes], feed: Callable[[IO[bytes]], None] | 
         feed(stream)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program and its children, politely first."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that `Program.start` started, with its children, politely first; nothing when it has ended."""
+    _stop(process)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return

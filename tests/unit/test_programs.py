@@ -9,7 +9,7 @@ from typing import IO
 
 import pytest
 
-from nimify.images.program import Program, ProgramFailed
+from nimify.programs import Program, ProgramFailed
 
 SHELL = Program("sh")
 
