@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 
 from nimify.core.signatures import sign_bundle
 from nimify.signing.keys import PrivateKey, generate_key
+from nimify.testing import models
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
@@ -67,7 +69,12 @@ def _model_file(bundle: Path, suffix: str) -> Path:
 
 
 def test_a_signed_bundle_is_served(bundle: Path, key: Path, start_service: StartService) -> None:
-    """The signature is right, so the service becomes ready."""
+    """The signature is right, so the service becomes ready; a description can be longer than any name of a file."""
+    plan = json.loads((bundle / "plan.json").read_text())
+    plan["service"]["description"] = "long " * 300
+    (bundle / "plan.json").write_text(json.dumps(plan))
+    sign_bundle(bundle, PrivateKey.load(key))
+
     service = start_service(bundle, "--verify-key", str(key.with_suffix(".pub")))
 
     assert service.stop() == 0
@@ -197,7 +204,7 @@ def test_digests_cannot_be_switched_off(bundle: Path, key: Path) -> None:
     assert "--no-verify" in ended.stderr
 
 
-def test_without_the_option_nothing_of_it_is_loaded(bundle: Path) -> None:
+def test_without_the_option_nothing_of_it_is_loaded() -> None:
     """A service that need not be signed does not load a cryptographic library."""
     code = (
         "import sys; from nimify.serving.service import run; from nimify.serving.settings import ServiceSettings;"
@@ -207,3 +214,31 @@ def test_without_the_option_nothing_of_it_is_loaded(bundle: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
 
     assert ended.stdout.strip() == "[]"
+
+
+def test_a_model_file_has_no_signature(tmp_path: Path, key: Path) -> None:
+    """A bundle that is made on the way was signed by nobody."""
+    models.save(models.ALL["tiny"](), tmp_path / "model.onnx")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "nimify", "serve", str(tmp_path / "model.onnx"), "--verify-key", str(key)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert "--verify-key needs a bundle" in ended.stderr
+
+
+def test_a_worker_that_replaces_another_checks_again(
+    bundle: Path, key: Path, start_service: StartService, eventually: Callable[..., None]
+) -> None:
+    """What was changed while the service ran is not picked up by a new worker; the others answer on."""
+    service = start_service(bundle, "--verify-key", str(key.with_suffix(".pub")), "--workers", "2")
+    (bundle / "openapi.json").write_text("{}")
+    pid = service.process.pid
+    worker = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+
+    os.kill(int(worker), signal.SIGKILL)
+
+    eventually(lambda: "'openapi.json' is not what was signed" in service.log.read_text(), what="the refusal")
+    assert service.process.poll() is None
