@@ -47,8 +47,8 @@ test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the s
 tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin
 
-test-chart: $(VENV)/.ready tools ## the Helm chart, by the real Helm, strict schemas and kube-score
-	NIMIFY_REQUIRE=chart $(BIN)/python -m pytest tests/chart
+test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the real Helm, strict schemas, kube-score
+	NIMIFY_REQUIRE=chart,validate $(BIN)/python -m pytest tests/chart tests/unit/conformance
 
 test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; each alert fires once
 	NIMIFY_REQUIRE=monitoring $(BIN)/python -m pytest tests/monitoring

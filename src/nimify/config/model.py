@@ -13,11 +13,14 @@ from typing import Annotated, Any, Final, Self
 
 import pydantic
 import yaml
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from nimify.config.deployment import DeploymentConfig
+from nimify.config.objectives import ObjectivesConfig
 from nimify.config.section import Section
 from nimify.config.sections import (
     BatchingConfig,
+    CollectorConfig,
     GoldenConfig,
     LicenseConfig,
     LimitsConfig,
@@ -25,14 +28,19 @@ from nimify.config.sections import (
     ResourcesConfig,
     StepConfig,
     TensorRTConfig,
+    short_forms,
 )
 from nimify.config.yaml_text import StrictDumper, read_yaml
-from nimify.errors import ConfigError
+from nimify.errors import ConfigError, shortened
 
 NAME_PATTERN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """A DNS-1123 label: what Kubernetes, Helm and Triton all take as a name."""
 MAX_NAME_LENGTH: Final = 53
 """Helm's limit for a release name."""
+EXTRAS: Final = ("compose", "nim-operator", "kserve")
+"""What `with` may name: files that a bundle has only when they are asked for."""
+MAX_COLLECTORS: Final = 16
+"""Each of them has a thread."""
 _PLAIN_MESSAGES: Final = {
     "model_type": "must be a mapping of settings",
     "dict_type": "must be a mapping",
@@ -51,6 +59,8 @@ class ModelConfig(Section):
         'digits'
     """
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     name: str | None = None
     """Name of the service; left out, it is made from the model file's name."""
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")] = "1.0.0"
@@ -64,8 +74,41 @@ class ModelConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     tensorrt: TensorRTConfig = TensorRTConfig()
     pipeline: PipelineConfig = PipelineConfig()
+    collectors: Annotated[tuple[CollectorConfig, ...], Field(max_length=MAX_COLLECTORS)] = ()
+    """Code that adds metrics of your own to `/v1/metrics`."""
     limits: LimitsConfig = LimitsConfig()
     golden: GoldenConfig = GoldenConfig()
+    deployment: DeploymentConfig = DeploymentConfig()
+    objectives: ObjectivesConfig = ObjectivesConfig()
+    # `with` is a word of Python's own, so the field has another name here.
+    extras: Annotated[
+        tuple[Annotated[str, Field(json_schema_extra={"enum": list(EXTRAS)})], ...], Field(alias="with")
+    ] = ()
+    """Files for further targets: `compose`, `nim-operator`, `kserve`."""
+
+    @field_validator("collectors", mode="before")
+    @classmethod
+    def _short_forms(cls, steps: Any) -> Any:
+        return short_forms(steps)
+
+    @field_validator("collectors")
+    @classmethod
+    def _collectors_once(cls, collectors: tuple[CollectorConfig, ...]) -> tuple[CollectorConfig, ...]:
+        names = [collector.use.rpartition(":")[2] for collector in collectors]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"must not name {shortened(repr(name), 60)} twice; give one of them both tasks")
+        return collectors
+
+    @field_validator("extras", mode="before")
+    @classmethod
+    def _known_extras(cls, names: Any) -> Any:
+        if not isinstance(names, list | tuple):
+            return names
+        unknown = [name for name in names if name not in EXTRAS]
+        if unknown:
+            raise ValueError(f"must name some of {', '.join(EXTRAS)}, not {shortened(repr(unknown[0]), 60)}")
+        return tuple(name for name in EXTRAS if name in names)
 
     @field_validator("name")
     @classmethod
@@ -134,7 +177,8 @@ def _config_error(error: pydantic.ValidationError, model: type[BaseModel], sourc
         close = difflib.get_close_matches(path[-1], known, n=1)
         remedy = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
         return ConfigError("there is no such setting.", field=where, remedy=remedy)
-    message = _PLAIN_MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
+    said = first["msg"].removeprefix("Value error, ")
+    message = _PLAIN_MESSAGES.get(first["type"], re.sub(r"^(?:Input|String|Value) should ", "must ", said))
     is_scalar = isinstance(first["input"], bool | int | float)
     remedy = "Put the value in quotes." if first["type"] == "string_type" and is_scalar else ""
     return ConfigError(f"{message}.", field=where, remedy=remedy)
@@ -143,9 +187,9 @@ def _config_error(error: pydantic.ValidationError, model: type[BaseModel], sourc
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         if part.isdigit() or part not in model.model_fields:
-            return sorted(StepConfig.model_fields)
+            return sorted((CollectorConfig if path[0] == "collectors" else StepConfig).model_fields)
         annotation = model.model_fields[part].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return sorted(StepConfig.model_fields)
+            return sorted((CollectorConfig if path[0] == "collectors" else StepConfig).model_fields)
         model = annotation
-    return sorted(model.model_fields)
+    return sorted(field.alias or name for name, field in model.model_fields.items())

@@ -59,29 +59,38 @@ class PipelineConfig(Section):
     @field_validator("before", "after", mode="before")
     @classmethod
     def _short_forms(cls, steps: Any) -> Any:
-        return tuple(_step(step) for step in steps) if isinstance(steps, list | tuple) else steps
+        return short_forms(steps)
+
+
+class CollectorConfig(StepConfig):
+    """One collector: `cgroup`, or `{my_metrics.py:QueueAge: {folder: /queue}}`."""
+
+    use: str
+    """Name of a collector, or `file.py:name` for your own."""
+    interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """Seconds from the end of one collection to the next."""
 
 
 class LimitsConfig(Section):
     """What one replica accepts; left out, the service's defaults hold."""
 
-    max_body_bytes: Annotated[int, Field(ge=1024)] | None = None
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] | None = None
     """Longest request body, in bytes."""
-    max_connections: Annotated[int, Field(ge=1)] | None = None
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Open client connections."""
-    max_queue_size: Annotated[int, Field(ge=1)] | None = None
+    max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Requests that may wait for the engine."""
-    header_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    header_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     """Seconds that the headers of a request may take to arrive."""
-    body_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    body_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     """Seconds that the body of a request may take to arrive."""
-    keep_alive_s: Annotated[float, Field(gt=0)] | None = None
+    keep_alive_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     """Seconds that an idle connection is kept."""
-    request_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    request_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     """Seconds from receipt to answer."""
-    drain_s: Annotated[float, Field(ge=0)] | None = None
+    drain_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
     """Seconds that SIGTERM keeps the service accepting, while it is no longer ready."""
-    shutdown_grace_s: Annotated[float, Field(ge=0)] | None = None
+    shutdown_grace_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
     """Seconds that requests in flight may take after that."""
 
 
@@ -120,6 +129,11 @@ class GoldenConfig(Section):
     """Relative tolerance; left out, it follows the datatype."""
     atol: Annotated[float, Field(ge=0)] | None = None
     """Absolute tolerance; left out, it follows the datatype."""
+
+
+def short_forms(steps: Any) -> Any:
+    """Steps written out, where they may be only a name, or a name and its options; anything else as it is."""
+    return tuple(_step(step) for step in steps) if isinstance(steps, list | tuple) else steps
 
 
 def _step(step: Any) -> Any:

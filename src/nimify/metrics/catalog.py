@@ -137,6 +137,12 @@ PROCESS_CPU: Final = _counter("process_cpu_seconds_total", "CPU seconds of all w
 PROCESS_MEMORY: Final = _gauge("process_resident_memory_bytes", "Resident memory of all workers, in bytes.", ())
 PROCESS_START: Final = _gauge("process_start_time_seconds", "Start of the service, in Unix seconds.", (), "max")
 PROCESS_FDS: Final = _gauge("process_open_fds", "Open file descriptors of all workers.", ())
+COLLECTOR_UP: Final = _gauge(
+    "nim_collector_up",
+    "1 when what the collector measured last still counts, 0 when it fails or hangs.",
+    ("collector",),
+)
+"""Of services that have collectors of their owner's; not in the catalog, which is what every service exports."""
 
 CATALOG: Final = (
     REQUEST_SUCCESS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -127,8 +127,11 @@ class ServiceMetrics:
         statuses: tuple[int, ...],
         build_labels: tuple[str, str, str, str],
         started_s: float,
+        collected: Callable[[], str] = str,
     ) -> None:
+        """Register everything; `collected` gives what collectors add to the page."""
         self.registry = registry
+        self._collected = collected
         self.model = ModelMetrics(registry, model, version, max_batch_size)
         self.http = HttpMetrics(registry, statuses)
         self.process = ProcessMetrics(registry, build_labels=build_labels, started_s=started_s)
@@ -136,4 +139,4 @@ class ServiceMetrics:
     def text(self) -> str:
         """What `/v1/metrics` answers."""
         self.process.sample()
-        return exposition(self.registry)
+        return exposition(self.registry) + self._collected()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nimify.metrics.collectors.board import Board
 from nimify.metrics.registry import Registry
 from nimify.serving.entrance import Entrance
 from nimify.serving.listener import bind, passed, url_of
@@ -68,6 +69,7 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
             entrance=entrance,
             listener_passed=given is not None,
             registry=Registry(workers=settings.workers),
+            board=Board(len(spec.collectors)),
             log=log,
             started_s=time.time(),
             signed=signed,

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from nimify.errors import BundleDamaged
+from nimify.metrics.collectors.board import Board
+from nimify.metrics.collectors.collection import Collection
+from nimify.metrics.collectors.loader import collector_name
+from nimify.metrics.collectors.page import CollectedPage
 from nimify.metrics.registry import Registry
 from nimify.metrics.service import GrpcMetrics, ServiceMetrics
 from nimify.serving.bulk import Bulk
@@ -64,6 +68,7 @@ class WorkerContext:
         started_s: Unix time at which the service started.
         listener_passed: Whether the socket was open before this process, perhaps still served by another one: then too
             it listens only when its model is loaded.
+        board: Where collectors leave what they measure; shared with the other workers, when there are any.
         signed: What was signed of the bundle; `None` when it need not be signed.
     """
 
@@ -79,6 +84,7 @@ class WorkerContext:
     replacement: bool = False
     started_s: float = 0.0
     listener_passed: bool = False
+    board: Board | None = None
     signed: SignedBundle | None = None
 
     @property
@@ -114,6 +120,10 @@ class _Worker:
         self._grpc: GrpcServer | None = None
         self._limits = context.settings.limits_over(context.spec.limits)
         spec = context.spec
+        board = context.board or Board(len(spec.collectors))
+        # In the first worker only: all of them show what it finds.
+        collectors = spec.collectors if context.slot == 0 else ()
+        self._collection = Collection(collectors, context.bundle, board, context.log)
         engine = spec.engine if context.settings.triton is None else "triton"
         self._metrics = ServiceMetrics(
             context.registry,
@@ -123,6 +133,7 @@ class _Worker:
             statuses=STATUSES,
             build_labels=(__version__, engine, spec.name, spec.model_digest),
             started_s=context.started_s,
+            collected=CollectedPage([collector_name(step.use) for step in spec.collectors], board).text,
         )
         self._metrics.model.queue_limit.set(float(self._limits.max_queue_size))
         if context.replacement:
@@ -159,12 +170,14 @@ class _Worker:
             if self._context.settings.verify:
                 files.add(drift.check)
             self._start_watchdog(model)
+            self._start_collection(files)
             await stopping
             sampling.cancel()
         else:
             loading.cancel()  # it may yet fail, and nobody but the event loop would hear of it, in a traceback
         unfinished = await self._drain(server, stop, was_ready=model.ready)
         model.close()
+        self._collection.close()
         files.close()
         self._bulk.close()
         return EXIT_UNFINISHED if unfinished else 0
@@ -201,6 +214,12 @@ class _Worker:
                 lambda: model.running_for_s, request_timeout_s=self._limits.request_timeout_s, log=self._log
             )
             Watch((dog.check,), log=self._log).start()
+
+    def _start_collection(self, watch: Watch) -> None:
+        """Collect until the drain is over."""
+        if self._collection:
+            self._collection.start()
+            watch.add(self._collection.check)
 
     def _model_changed(self, ready: bool) -> None:
         """The model was lost, or is there again."""

@@ -8,24 +8,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nimify.errors import NimifyError, PluginError, shortened
-from nimify.serving.processors.processor import InvalidInput
 
 
 @contextmanager
-def user_code(what: str, file: Path | None = None) -> Iterator[None]:
+def user_code(what: str, file: Path | None = None, *, meant: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Run somebody's code; what it raises by mistake becomes a `PluginError`.
 
-    `InvalidInput` and nimify's own errors are meant, and pass.
+    Nimify's own errors are meant, and pass.
 
     Args:
         what: The subject of the sentence, e.g. `The processor 'Gray'`.
         file: Where that code lies, when known; its deepest line on the way to the error is the one named.
+        meant: What else it may raise on purpose.
     """
     try:
         yield
-    except (NimifyError, InvalidInput):
+    except NimifyError:
         raise
     except Exception as error:
+        if isinstance(error, meant):
+            raise
         cause = f"{type(error).__name__}: {shortened(str(error), 200)}" if str(error) else type(error).__name__
         raise PluginError(f"{what} failed at {_where(error, file)} ({cause}).") from error
 
