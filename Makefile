@@ -38,7 +38,7 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not triton and not monitoring and not container and not supply_chain"
+	$(BIN)/python -m pytest -m "not chart and not container and not monitoring and not supply_chain and not triton"
 
 test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
 	$(BIN)/python -m pytest tests/triton

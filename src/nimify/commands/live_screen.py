@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 _ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
@@ -15,6 +16,7 @@ _LEAVE: Final = "\x1b[?25h\x1b[?1049l"
 _HOME: Final = "\x1b[H"
 _CLEAR_LINE: Final = "\x1b[K"
 _CLEAR_BELOW: Final = "\x1b[J"
+_MANY: Final = 4096
 _BEGIN_UPDATE: Final = "\x1b[?2026h"
 _END_UPDATE: Final = "\x1b[?2026l"
 """Terminals that know these show a whole frame at once; the others pass over them."""
@@ -29,7 +31,10 @@ class LiveScreen:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._resized = threading.Event()
+        # A pipe: a signal may arrive in the middle of anything, and the lock of an Event would then wait for itself.
+        self._told, self._tell = os.pipe()
+        os.set_blocking(self._told, False)
+        os.set_blocking(self._tell, False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,17 +53,23 @@ class LiveScreen:
 
     def wait(self, seconds: float) -> bool:
         """Wait; `True` when the terminal was resized meanwhile, and then at once."""
-        resized = self._resized.wait(seconds)
-        self._resized.clear()
-        return resized
+        if not select.select([self._told], [], [], seconds)[0]:
+            return False
+        os.read(self._told, _MANY)
+        return True
 
-    def _note_resize(self, _number: int, _frame: object) -> None:
-        self._resized.set()
+    def close(self) -> None:
+        """Draw no more."""
+        os.close(self._told)
+        os.close(self._tell)
+
+    def note_resize(self, _number: int, _frame: object) -> None:
+        """What SIGWINCH calls."""
+        with suppress(BlockingIOError):  # full of what says the same
+            os.write(self._tell, b"!")
 
 
 def _size_of(stream: IO[str]) -> tuple[int, int]:
-    import os
-
     try:
         size = os.get_terminal_size(stream.fileno())
     except OSError:
@@ -70,7 +81,7 @@ def _size_of(stream: IO[str]) -> tuple[int, int]:
 def live_screen(stream: IO[str] | None = None) -> Iterator[LiveScreen]:
     """Take the terminal, and give it back as it was, however this ends."""
     screen = LiveScreen(stream or sys.stdout)
-    former = signal.signal(signal.SIGWINCH, screen._note_resize)
+    former = signal.signal(signal.SIGWINCH, screen.note_resize)
     terminal = stream or sys.stdout
     try:
         terminal.write(_ENTER)
@@ -78,5 +89,6 @@ def live_screen(stream: IO[str] | None = None) -> Iterator[LiveScreen]:
         yield screen
     finally:
         signal.signal(signal.SIGWINCH, former)
+        screen.close()
         terminal.write(_LEAVE)
         terminal.flush()

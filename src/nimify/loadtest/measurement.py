@@ -111,7 +111,7 @@ class Measurement:
 
     async def _wait(self, kind: Kind, level: float, recorder: Recorder) -> None:
         started_s = glanced_s = time.monotonic()
-        seen = 0
+        seen, rate = 0, 0.0
         while (left_s := started_s + self.duration_s - time.monotonic()) > 0:
             await asyncio.sleep(min(_GLANCE_S, left_s))
             now_s, total = time.monotonic(), recorder.total
@@ -119,3 +119,4 @@ class Measurement:
             share = min((now_s - started_s) / self.duration_s, 1.0)
             self.watch(Glance(kind, level, share, total, recorder.failures.total(), rate))
             glanced_s, seen = now_s, total
+        self.watch(Glance(kind, level, 1.0, seen, recorder.failures.total(), rate))

@@ -31,7 +31,7 @@ def _zip(members: Mapping[str, bytes]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 
@@ -60,7 +60,7 @@ _NUMBERS = _npy(np.zeros(3))
     [
         ("weights.bin", _PICKLE, "model.pickle"),
         ("model.pkl", _OLD_PICKLE, "model.pickle"),
-        ("model.joblib", gzip.compress(_PICKLE), "model.pickle"),
+        ("model.joblib", gzip.compress(_PICKLE, mtime=0), "model.pickle"),
         ("model", bz2.compress(_PICKLE), "model.pickle"),
         ("model.xz", lzma.compress(_PICKLE), "model.pickle"),
         ("model.pt", _zip({"archive/data.pkl": _PICKLE, "archive/data/0": b"\0" * 64}), "model.pickle"),
@@ -70,7 +70,7 @@ _NUMBERS = _npy(np.zeros(3))
         ("model.keras", _zip({"config.json": json.dumps(_LAMBDA).encode()}), "model.keras-lambda"),
         ("model.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 5000 + json.dumps(_LAMBDA).encode(), "model.keras-lambda"),
         ("model.nemo", _tar({"config.yaml": b"a: 1", "weights.ckpt": _PICKLE}), "model.pickle"),
-        ("model.tar.gz", gzip.compress(_tar({"weights.ckpt": _PICKLE})), "model.pickle"),
+        ("model.tar.gz", gzip.compress(_tar({"weights.ckpt": _PICKLE}), mtime=0), "model.pickle"),
         ("model.z", zlib.compress(_PICKLE), "model.pickle"),
         ("ops.so", b"\x7fELF" + b"\0" * 60, "model.library"),
         ("weights.data", b"MZ" + b"\0" * 60, "model.library"),
@@ -78,7 +78,7 @@ _NUMBERS = _npy(np.zeros(3))
         ("load.py", b"import os\n", "model.script"),
         ("load", b"#!/bin/sh\n", "model.script"),
         ("model_repository/m/1/model.py", b"class TritonPythonModel: ...\n", "model.script"),
-        ("weights.gz", gzip.compress(b"\0\1\2"), "model.packed"),
+        ("weights.gz", gzip.compress(b"\0\1\2", mtime=0), "model.packed"),
     ],
 )
 def test_what_runs_code_is_found_by_its_content(tmp_path: Path, name: str, content: bytes, issue: str) -> None:
@@ -144,11 +144,11 @@ def test_a_pickle_is_critical_and_scripts_where_triton_runs_them_are_high(tmp_pa
     "content",
     [
         b"PK\x03\x04" + b"\0" * 40,
-        gzip.compress(_PICKLE)[:-12],
-        gzip.compress(_tar({"a": bytes(range(256)) * 64, "b": _PICKLE}), 0)[:9000],
+        gzip.compress(_PICKLE, mtime=0)[:-12],
+        gzip.compress(_tar({"a": bytes(range(256)) * 64, "b": _PICKLE}), 0, mtime=0)[:9000],
         _zip({"config.json": b"{" * 100}),
         _zip({"inner.bin": _zip({"a": _PICKLE})}),
-        gzip.compress(_zip({"a": _PICKLE})),
+        gzip.compress(_zip({"a": _PICKLE}), mtime=0),
         b"\x28\xb5\x2f\xfd" + b"\0" * 40,
     ],
     ids=["zip", "gzip", "tar", "config", "zip in zip", "zip in gzip", "zstd"],

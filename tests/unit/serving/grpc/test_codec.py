@@ -63,8 +63,8 @@ def test_a_message_is_refused_by_its_prefix() -> None:
     [
         (b"identity", framed(b"", 1)),
         (b"gzip", framed(b"garbage", 1)),
-        (b"gzip", framed(gzip.compress(b"a")[:-1], 1)),
-        (b"gzip", framed(gzip.compress(b"a") + b"b", 1)),
+        (b"gzip", framed(gzip.compress(b"a", mtime=0)[:-1], 1)),
+        (b"gzip", framed(gzip.compress(b"a", mtime=0) + b"b", 1)),
         (b"identity", framed(b"", 2)),
     ],
 )
