@@ -7,13 +7,19 @@ BIN := $(VENV)/bin
 # uv from the machine when it has one, otherwise a private copy from PyPI.
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
 UV_VERSION := 0.13.9
-SOURCES := src tests benchmarks examples
+SOURCES := src tests benchmarks examples tools
+PROTOS := nimify/serving/grpc/protos
+
+# The system's own: Triton's python backend links its shared library.
+TRITON_PYTHON ?= /usr/bin/python3
+TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs goldens lock protos digits bench-serve bench-estimates bench-shapes bench-analysis clean
+.PHONY: help setup tools demo test test-chart test-monitoring test-triton test-supply-chain test-container check fmt docs \
+  goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
-	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv/ with the nimify command and every development tool
 
@@ -31,8 +37,28 @@ $(VENV)/.ready: pyproject.toml requirements/dev.txt | $(filter .tools/%,$(UV))
 demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measure, stop
 	$(BIN)/python examples/digits/demo.py
 
-test: $(VENV)/.ready ## every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready ## every test but those that a target of their own runs
+	$(BIN)/python -m pytest -m "not chart and not container and not monitoring and not supply_chain and not triton"
+
+test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
+	$(BIN)/python -m pytest tests/triton
+	$(BIN)/python -m pytest --serve-with triton $(TRITON_CONTRACT)
+
+tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
+	$(PYTHON) tools/install_go_tools.py .tools/bin
+
+test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the real Helm, strict schemas, kube-score
+	NIMIFY_REQUIRE=chart,validate $(BIN)/python -m pytest tests/chart tests/unit/conformance
+
+test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; each alert fires once
+	NIMIFY_REQUIRE=monitoring $(BIN)/python -m pytest tests/monitoring
+
+test-container: $(VENV)/.ready ## images and the docker target, by a real Docker engine and buildah; as root, on Debian
+	$(BIN)/python tools/container_engine.py install
+	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
+
+test-supply-chain: $(VENV)/.ready .tools/supply-chain/.ready ## signatures and bills of materials, by the official tools
+	NIMIFY_REQUIRE=supply_chain $(BIN)/python -m pytest tests/supply_chain
 
 check: $(VENV)/.ready ## lint, format, types, import rules, generated docs; edits nothing
 	$(BIN)/ruff check $(SOURCES)
@@ -58,17 +84,30 @@ lock: | $(filter .tools/%,$(UV)) ## resolve the hashed requirement files again
 	  --group bench --output-file requirements/bench.txt pyproject.toml
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 	  --group generate --output-file requirements/generate.txt pyproject.toml
+	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
+	  --group pyproject.toml:triton --output-file requirements/triton.txt
+	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
+	  --group pyproject.toml:supply-chain --output-file requirements/supply-chain.txt
+	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
+	  --constraint requirements/dev.txt --group pyproject.toml:serving \
+	  --output-file src/nimify/artifacts/container/requirements.txt
 
 protos: .tools/generate/.ready ## generate the protobuf modules from protos/ again
-	@# The virtual path keeps the file's registered name apart from that of tritonclient's module of the same name.
-	.tools/generate/bin/python -m grpc_tools.protoc -Inimify/artifacts/protos=protos --python_out=src --pyi_out=src \
-	  nimify/artifacts/protos/model_config.proto
+	@# Under a virtual path of our own: files of the same name, as tritonclient's and gRPC's, would be taken for theirs.
+	.tools/generate/bin/python -m grpc_tools.protoc -I$(PROTOS)=protos --python_out=src --pyi_out=src \
+	  $(patsubst protos/%,$(PROTOS)/%,$(wildcard protos/*.proto))
 
 digits: .tools/generate/.ready ## train the digits model again
 	.tools/generate/bin/python examples/digits/train.py
 
 bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency against a raw loop and FastAPI, as ratios
 	$(BIN)/python -m benchmarks.serve $(ARGS)
+
+bench-grpc: $(VENV)/.ready ## gRPC against grpc.aio, as ratios; needs h2load
+	$(BIN)/python -m benchmarks.grpc_serve $(ARGS)
+
+bench-large: $(VENV)/.ready ## how long large bodies hold up others
+	$(BIN)/python -m benchmarks.large_bodies $(ARGS)
 
 bench-estimates: $(VENV)/.ready ## estimated against measured peak memory, over the model zoo
 	$(BIN)/python -m benchmarks.estimates $(ARGS)
@@ -78,6 +117,12 @@ bench-shapes: $(VENV)/.ready ## inferred shapes against those at run time, over 
 
 bench-analysis: $(VENV)/.ready ## what an analysis costs, by weights and by nodes
 	$(BIN)/python -m benchmarks.analysis_cost $(ARGS)
+
+.tools/triton/.ready: requirements/triton.txt tools/tritonserver.py | $(filter .tools/%,$(UV))
+	$(UV) venv --quiet --allow-existing --python $(TRITON_PYTHON) .tools/triton
+	$(UV) pip sync --quiet --python .tools/triton/bin/python --require-hashes $<
+	$(TRITON_PYTHON) tools/tritonserver.py .tools/triton
+	@touch $@
 
 .tools/%/.ready: requirements/%.txt | $(filter .tools/%,$(UV))
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .tools/$*

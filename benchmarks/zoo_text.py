@@ -54,20 +54,20 @@ def block(graph: GraphBuilder, x: str, width: int, heads: int, bias: str = "") -
     return graph.op("Add", x, linear(graph, inner, 4 * width, width))
 
 
-def embedded(graph: GraphBuilder, vocabulary: int, width: int) -> str:
-    ids = graph.input("input_ids", "INT64", ["N", "S"])
+def embedded(graph: GraphBuilder, vocabulary: int, width: int, tokens: int | str = "S") -> str:
+    ids = graph.input("input_ids", "INT64", ["N", tokens])
     return graph.op("Gather", graph.weight(vocabulary, width), ids)
 
 
 def decoder(layers: int = 8, width: int = 512, vocabulary: int = 32_000) -> onnx.ModelProto:
     """GPT-like: causal attention over fixed 64 tokens, and scores over the whole vocabulary for each."""
     graph = GraphBuilder("decoder")
-    x = graph.op("Add", embedded(graph, vocabulary, width), graph.weight(TOKENS, width))
+    x = graph.op("Add", embedded(graph, vocabulary, width, TOKENS), graph.weight(TOKENS, width))
     causal = graph.constant(np.triu(np.full((TOKENS, TOKENS), -1e4), 1))
     for _ in range(layers):
         x = block(graph, x, width, 8, causal)
     logits = graph.op("MatMul", normalized(graph, x, width), graph.weight(width, vocabulary), out="logits")
-    graph.output(logits, "FP32", ["N", "S", vocabulary])
+    graph.output(logits, "FP32", ["N", TOKENS, vocabulary])
     return graph.model()
 
 
@@ -83,7 +83,7 @@ def t5_encoder(layers: int = 6, width: int = 512, vocabulary: int = 32_128) -> o
             graph.constant(np.ones(width)),
         )
 
-    x = embedded(graph, vocabulary, width)
+    x = embedded(graph, vocabulary, width, TOKENS)
     bias = graph.constant(np.random.default_rng(0).standard_normal((1, 8, TOKENS, TOKENS)))
     for _ in range(layers):
         x = graph.op("Add", x, attention(graph, rms(x), width, 8, bias))
@@ -91,7 +91,7 @@ def t5_encoder(layers: int = 6, width: int = 512, vocabulary: int = 32_128) -> o
         gate = graph.op("Relu", graph.op("MatMul", inner, graph.weight(width, 2 * width)))
         up = graph.op("MatMul", inner, graph.weight(width, 2 * width))
         x = graph.op("Add", x, graph.op("MatMul", graph.op("Mul", gate, up), graph.weight(2 * width, width)))
-    graph.output(graph.op("Mul", rms(x), graph.constant(1.0), out="hidden"), "FP32", ["N", "S", width])
+    graph.output(graph.op("Mul", rms(x), graph.constant(1.0), out="hidden"), "FP32", ["N", TOKENS, width])
     return graph.model()
 
 

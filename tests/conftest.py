@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.triton.stand_in import NOT_WITH_TRITON, TritonStandIn
 
 # Tests compare with direct ONNX Runtime, which would otherwise start its telemetry client (see the engine).
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -40,6 +41,13 @@ class RunningService:
         """The TCP port."""
         return int(self.url.rsplit(":", 1)[1])
 
+    @property
+    def grpc_address(self) -> str:
+        """Host and port of gRPC."""
+        found = re.search(r"\bgrpc\W+?([\d.]+:\d+)", self.log.read_text())
+        assert found, "gRPC is not served"
+        return found[1]
+
     def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 30.0) -> int:
         """Send a signal and wait for the end; the exit code."""
         if self.process.poll() is None:
@@ -50,15 +58,41 @@ class RunningService:
 ServiceStarter = Callable[..., RunningService]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of the service run against Triton: the contract is the same (make test-triton)."""
+    parser.addoption("--serve-with", choices=["plan", "triton"], default="plan", help="the engine of started services")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With Triton, leave out what is about the embedded engine's own queue, or cannot be seen through the stand-in."""
+    if config.getoption("--serve-with") != "triton":
+        return
+    left_out = [item for item in items if any(name in item.nodeid for name in NOT_WITH_TRITON)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
-def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
+def triton(tmp_path_factory: pytest.TempPathFactory) -> TritonStandIn:
+    """The real tritonserver, and bundles that it can load."""
+    return TritonStandIn(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def start_service(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, triton: TritonStandIn
+) -> Iterator[ServiceStarter]:
     """Start `nimify serve BUNDLE [options]` on a free port; every process is ended with the session."""
     processes: list[subprocess.Popen[bytes]] = []
+    with_triton = pytestconfig.getoption("--serve-with") == "triton"
 
     def start(
         bundle: Path, *options: str, wait_ready: bool = True, env: dict[str, str] | None = None
     ) -> RunningService:
         log = tmp_path_factory.mktemp("service") / "log.txt"
+        if with_triton:
+            bundle, options = triton.bundle(bundle), (*triton.options, *options)
+            env = {**triton.environment, **(env or {})}
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-m", "nimify", "serve", str(bundle), "--port", "0", "--drain", "0", *options],
@@ -85,7 +119,7 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path, *, timeout_s: flo
     while time.monotonic() < deadline_s:
         for line in log.read_text().splitlines():
             # In words, or as JSON: url=http://… or "url":"http://…".
-            if "listening" in line and (url := re.search(r"http://[^\s\"]+", line)):
+            if "listening" in line and (url := re.search(r"https?://[^\s\"]+", line)):
                 return url[0]
         if process.poll() is not None:
             raise RuntimeError(f"the service ended with {process.returncode}:\n{log.read_text()}")

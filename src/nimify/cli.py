@@ -28,9 +28,21 @@ from nimify.version import __version__
 
 COMMANDS: Final = {
     "analyze": "Show what a model file holds and how it can be served.",
+    "bench": "Put a service under load, and show how it does.",
+    "build": "Build a bundle's container image, and let it prove itself.",
     "completion": "Print the completion script of a shell.",
     "create": "Turn a model file into a service: write its bundle.",
+    "deploy": "Let a bundle run somewhere, and prove that it answers.",
+    "logs": "Show what a deployed service wrote last.",
+    "monitor": "Show how a service does, live: its requests, latencies, queue, batches and replicas.",
+    "rollback": "Let an earlier revision answer again.",
+    "sbom": "Write the bill of materials of a service.",
+    "scan": "Scan a bundle, an image or a folder of models.",
     "serve": "Serve a bundle, or a model file, on this machine.",
+    "sign": "Sign what a service reads of a bundle, or check a signature.",
+    "status": "Show how a deployed service is.",
+    "stop": "End a deployed service, letting it finish what it is doing.",
+    "targets": "List where services can run, and what each place still needs on this machine.",
     "validate": "Check a bundle by the real reader of each file, or a live service.",
 }
 """Each command and its line in `nimify --help`; the command itself is `nimify.commands.<name>:<name>`."""

@@ -9,7 +9,13 @@
     │   ├── BundleEdited            4   regenerating would overwrite what its owner changed
     │   └── BundleDamaged           4   a file is missing, unreadable or does not match the manifest
     ├── EnvironmentProblem          5   this machine lacks something: a port, space, memory, a program
-    └── PluginError                 6   an extension cannot be found, loaded or trusted
+    │   └── BuildFailed             5   a step of an image's build failed
+    ├── ProofFailed                 1   an image was built, and does not do what its bundle promises
+    ├── PluginError                 6   an extension cannot be found, loaded or trusted
+    └── DeployError                 10  a deployment did not come to be; says what runs now
+        ├── NotDeployed             10  nothing changed: what ran before runs on
+        ├── RolledBack              11  the new revision failed, and the one before it answers again
+        └── LeftDegraded            12  the new revision failed, and so did going back
 
 Classes take facts and build the sentence: what happened, to what, and what to do next. Nothing here knows HTTP,
 gRPC or Click; each transport keeps one table of its own, and the command line turns `exit_code` into its status.
@@ -104,10 +110,66 @@ class EnvironmentProblem(NimifyError):
     exit_code = 5
 
 
+class BuildFailed(EnvironmentProblem):
+    """A step of an image's build failed.
+
+    Attributes:
+        evidence: The last lines that the builder wrote, the newest last.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", evidence: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.evidence = evidence
+
+
+class ProofFailed(NimifyError):
+    """An image was built, and does not do what its bundle promises.
+
+    Attributes:
+        evidence: The last lines that the service in it wrote, the newest last.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "", evidence: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.evidence = evidence
+
+
 class PluginError(NimifyError):
     """An extension cannot be found, loaded or trusted."""
 
     exit_code = 6
+
+
+class DeployError(NimifyError):
+    """A deployment did not come to be.
+
+    Attributes:
+        evidence: The last lines that the failed revision wrote, the newest last.
+    """
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, remedy: str = "", evidence: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.evidence = evidence
+
+
+class NotDeployed(DeployError):
+    """Nothing changed: what ran before runs on."""
+
+
+class RolledBack(DeployError):
+    """The new revision failed, and the one before it answers again."""
+
+    exit_code = 11
+
+
+class LeftDegraded(DeployError):
+    """The new revision failed, and so did going back: somebody must look at it."""
+
+    exit_code = 12
 
 
 def one_line(text: str) -> str:

@@ -19,6 +19,8 @@ from nimify.errors import PluginError
 FORMATS: Final = "nimify.formats"
 ENGINES: Final = "nimify.engines"
 PROCESSORS: Final = "nimify.processors"
+COLLECTORS: Final = "nimify.collectors"
+TARGETS: Final = "nimify.targets"
 
 _OWN_DISTRIBUTION: Final = "nimify-anything"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import resource
 import time
@@ -121,7 +120,7 @@ def test_a_broken_request_is_refused_and_its_connection_closed(
 # Whole requests that ask for something that is not there or not offered: refused, and the connection goes on.
 REFUSED: dict[str, tuple[bytes, set[int]]] = {
     "absolute-form": (b"GET http://a/v2 HTTP/1.1\r\nHost: a\r\n\r\n", {404}),
-    "asterisk-form": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", {404}),
+    "asterisk-form": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", {400, 404}),
     **{
         f"path-{path}": (b"GET " + path.encode() + b" HTTP/1.1\r\nHost: a\r\n\r\n", {404})
         for path in (
@@ -139,15 +138,14 @@ REFUSED: dict[str, tuple[bytes, set[int]]] = {
             "/v2/models/tiny/versions/2",
             "/v2/models/other/infer",
             "/v2/models/",
-            "/v2/systemsharedmemory/status",
-            "/v2/repository/index",
+            "/v2/repository/nothing",
             "/metrics",
             "/favicon.ico",
         )
     },
     **{
         f"encoding-{name!r}": (_with_length(LENGTH, b"Content-Encoding: " + name), {415})
-        for name in (b"gzip", b"deflate", b"br", b"zstd", b"gzip, gzip", b"identity, gzip", b"garbage", b"")
+        for name in (b"br", b"zstd", b"gzip, gzip", b"identity, gzip", b"garbage", b"")
     },
     **{
         f"header-length-{text!r}": (_with_length(LENGTH, b"Inference-Header-Content-Length: " + text), {400})
@@ -316,6 +314,9 @@ ROUTES = {
     b"/v2": b"GET",
     b"/v2/health/live": b"GET",
     b"/v2/health/ready": b"GET",
+    b"/v2/models/stats": b"GET",
+    b"/v2/models/tiny/config": b"GET",
+    b"/v2/models/tiny/stats": b"GET",
     b"/v2/models/tiny": b"GET",
     b"/v2/models/tiny/ready": b"GET",
     b"/v2/models/tiny/infer": b"POST",
@@ -329,7 +330,7 @@ ROUTES = {
 def test_a_route_answers_its_methods_and_names_them_to_others(
     route: bytes, served: Served, dial: Dial, assert_refused: AssertRefused
 ) -> None:
-    """405 with Allow for every other method, on one connection."""
+    """405 with Allow for every other method, and OPTIONS asks for just that; all on one connection."""
     own = ROUTES[route]
     allowed = {"GET", "HEAD"} if own == b"GET" else {"POST"}
     with dial(served("tiny")) as wire:
@@ -337,9 +338,12 @@ def test_a_route_answers_its_methods_and_names_them_to_others(
             wire.send(method + b" " + route + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
             answer = wire.answer(to_head=method == b"HEAD")
             assert answer is not None
-            if method.decode() not in allowed:
+            if method == b"OPTIONS":
+                assert (answer.status, answer.body) == (200, b"")
+                assert set(answer.headers["allow"].split(", ")) == {*allowed, "OPTIONS"}
+            elif method.decode() not in allowed:
                 assert_refused(answer, {405}, sent=route.decode())
-                assert set(answer.headers["allow"].split(", ")) == allowed
+                assert set(answer.headers["allow"].split(", ")) == {*allowed, "OPTIONS"}
             elif own == b"GET":
                 assert answer.status == (307 if route == b"/" else 200)
             else:
@@ -360,20 +364,6 @@ def test_head_answers_with_the_headers_of_get(served: Served, dial: Dial) -> Non
             assert head.status == get.status
             for name in ("content-length", "content-type"):
                 assert head.headers[name] == get.headers[name]
-
-
-def test_a_gzip_bomb_is_not_unpacked(
-    served: Served, ask: Ask, assert_refused: AssertRefused, resident_bytes: Callable[[int], int]
-) -> None:
-    """Encodings are refused unread, whole or truncated, and memory does not grow."""
-    service = served("tiny")
-    bomb = gzip.compress(bytes(64 * MIB))
-    before = resident_bytes(service.process.pid)
-    for path in ("/v2/models/tiny/infer", "/v1/infer"):
-        for body in (bomb, bomb[:1000], b"\x1f\x8b"):
-            assert_refused(ask(service, "POST", path, body, {"Content-Encoding": "gzip"}), {415})
-    assert resident_bytes(service.process.pid) - before < 32 * MIB
-    _assert_serves(ask, service)
 
 
 def test_chunk_floods_leave_memory_flat(

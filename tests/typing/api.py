@@ -13,6 +13,7 @@ from nimify.conformance.report import Report
 from nimify.core import Draft, ServerProcess
 from nimify.planning.plan import ServicePlan
 from nimify.serving.spec import ServiceSpec
+from nimify.targets.target import Applied, Deployment
 
 config = ModelConfig(name="digits", version="1.2.0")
 nimifier = Nimifier(config, trial=False)
@@ -32,6 +33,12 @@ assert_type(NIMService.open(Path("digits")), NIMService)
 assert_type(service.folder, Path)
 assert_type(service.spec, ServiceSpec)
 assert_type(service.validate("http://127.0.0.1:8000"), Report)
+
+assert_type(service.deploy("process", settings={"port": "8080"}, progress=print), Applied)
+assert_type(service.status().url, str)
+assert_type(service.status(), Deployment)
+assert_type(service.rollback(2), Applied)
+assert_type(service.stop(purge=True), bool)
 
 with service.serve(port=8000, workers=2) as server:
     assert_type(server, ServerProcess)

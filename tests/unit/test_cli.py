@@ -139,7 +139,7 @@ def test_with_json_a_mistyped_option_is_a_document_too(run: Run) -> None:
     [
         (("creat", "m.onnx"), "Did you mean 'create'?"),
         (("valdiate",), "Did you mean 'validate'?"),
-        (("xyz",), "There are: analyze, completion, create, serve, validate."),
+        (("xyz",), f"There are: {', '.join(cli.COMMANDS)}."),
         (("create", "--forc", "m.onnx"), "--force"),
         (("serve", "--prot", "1", "b"), "--port"),
         (("completion", "bsh"), "'bash'"),

@@ -127,7 +127,7 @@ def test_what_is_no_plain_yaml_is_refused(tmp_path: Path, text: str | bytes, say
         ("license: {nme: x}", "license.nme", "Did you mean 'name'?"),
         ("pipeline: {befor: []}", "pipeline.befor", "Did you mean 'before'?"),
         ("pipeline: {after: [{use: x, option: {}}]}", "pipeline.after.0.option", "Did you mean 'options'?"),
-        ("zzz: 1", "zzz", "Known: batching, description, golden"),
+        ("zzz: 1", "zzz", "Known: batching, collectors, deployment, description, golden"),
         ("golden: {zzz: 1}", "golden.zzz", "Known: atol, rtol, sample, seed."),
         ("1: x", "1", "names are text"),
     ],
@@ -269,7 +269,9 @@ CONFIGS = st.builds(
     batching=st.builds(BatchingConfig, max_batch_size=st.none() | st.integers(0, 65536)),
     threads=st.none() | st.integers(1, 1024),
     pipeline=st.builds(PipelineConfig, before=STEPS, after=STEPS),
-    limits=st.builds(LimitsConfig, request_timeout_s=st.floats(1e-300, 1e300), drain_s=st.none() | st.floats(0, 1e300)),
+    limits=st.builds(
+        LimitsConfig, request_timeout_s=st.floats(1e-300, 86_400), drain_s=st.none() | st.floats(0, 86_400)
+    ),
     golden=st.builds(GoldenConfig, seed=st.integers(0, 2**32 - 1), rtol=st.none() | st.floats(0, 1), sample=VALID_TEXT),
 )
 

@@ -26,7 +26,7 @@ ANY_TEXT = st.text(st.characters())  # lone surrogates included: names of files 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Every class stands there with its exit code, and nothing else does."""
-    drawn = dict(re.findall(r"[├└]── (\w+) +(\d)", errors.__doc__ or ""))
+    drawn = dict(re.findall(r"[├└]── (\w+) +(\d+)", errors.__doc__ or ""))
     assert drawn == {cls.__name__: str(cls.exit_code) for cls in CLASSES if cls is not NimifyError}
 
 

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from nimify.cli import COMMANDS
+
 _HEAVY = (
     "numpy",
     "onnx",
@@ -70,7 +72,7 @@ def test_import_core_loads_itself_only() -> None:
     assert _heavy(modules) == []
 
 
-@pytest.mark.parametrize("command", ["analyze", "completion", "create", "serve", "validate"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_of_a_command_loads_no_stage(command: str) -> None:
     """The options of a command are shown without the libraries that carry it out."""
     modules = _modules_after(f"from nimify.cli import main\nmain(['{command}', '--help'])")

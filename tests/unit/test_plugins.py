@@ -161,4 +161,5 @@ def test_a_broken_plugin_is_named_with_its_package(install: Install, value: str,
 def test_every_group_that_is_declared_is_known() -> None:
     """An entry point in a group with a typing error would never be found."""
     declared = {entry.group for entry in distribution("nimify-anything").entry_points}
-    assert declared - {"console_scripts"} == {plugins.FORMATS, plugins.ENGINES, plugins.PROCESSORS}
+    known = {plugins.FORMATS, plugins.ENGINES, plugins.PROCESSORS, plugins.COLLECTORS, plugins.TARGETS}
+    assert declared - {"console_scripts"} == known

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimify.artifacts.protos import model_config_pb2
+from nimify.serving.grpc.protos import model_config_pb2
 from nimify.tensors import (
     DATATYPES,
     Signature,

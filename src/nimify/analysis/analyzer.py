@@ -12,13 +12,13 @@ import numpy as np
 from nimify.analysis.analysis import Analysis, BatchAxis, GoldenCase
 from nimify.analysis.assembly import Question, complete
 from nimify.analysis.batch_axis import declared_batch_axis
-from nimify.analysis.binding import axis_name
+from nimify.analysis.binding import axis_name, free_axis_names
 from nimify.analysis.measure import SweepJob
 from nimify.analysis.rows import usual_rows
 from nimify.analysis.sampling import load_sample
 from nimify.analysis.trial_job import TrialJob, TrialOutcome
 from nimify.config import GoldenConfig
-from nimify.errors import ModelError, shortened
+from nimify.errors import ConfigError, ModelError, one_line, shortened
 from nimify.findings import Finding, Severity
 from nimify.formats.detect import detect
 from nimify.formats.format import ModelInfo
@@ -32,7 +32,7 @@ class AnalysisOptions:
 
     Attributes:
         trial: Whether to load and run the model; without it only its file is read.
-        digest: Whether to read the whole file for its digest.
+        digest: Whether to read the weights: the whole file for its digest, and, when `thorough`, those that look alike.
         measure: Whether to measure the model on this machine over growing batches.
         threads: Threads inside the engine while it is measured; 0 for as many as this process may use.
         rows: Estimate for that many rows in one run; left out, for as many as are usually worth merging.
@@ -94,6 +94,7 @@ class ModelAnalyzer:
         """
         path = Path(path)
         model = detect(path).read(path, digest=self._options.digest, progress=progress)
+        _refuse_unknown_axes(self._options.lengths, model.signature)
         analysis = self._tried(model, path) if self._options.trial else _untried(model)
         question = self._question(analysis)
         completed = complete(analysis, path, question)
@@ -149,8 +150,21 @@ class ModelAnalyzer:
             ran_with={name: array.shape for name, array in own.items()},
             gpu=options.gpu,
             thorough=options.thorough,
+            weights=options.thorough and options.digest,
             ask_tensorrt=options.ask_tensorrt,
         )
+
+
+def _refuse_unknown_axes(lengths: Mapping[str, int], signature: Signature) -> None:
+    known = free_axis_names(signature)
+    for name in lengths:
+        if name not in known:
+            raise ConfigError(
+                f"The model has no free axis named '{shortened(name)}'.",
+                remedy=f"Free axes: {shortened(one_line(', '.join(known)), 300)}."
+                if known
+                else "Every input has a fixed shape, so no axis can be given a length.",
+            )
 
 
 def _untried(model: ModelInfo) -> Analysis:

@@ -6,7 +6,7 @@ A part that fails becomes a finding. What is known without it is still worth hav
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -19,8 +19,9 @@ from nimify.analysis.cpu_ceilings import cpu_device
 from nimify.analysis.devices import gpu_device
 from nimify.analysis.duplicates import weight_digests
 from nimify.analysis.gpu_choice import GpuChoice, GpuNeed, choose_gpu
-from nimify.analysis.graph import InferredGraph
+from nimify.analysis.graph import Gap, InferredGraph
 from nimify.analysis.hints import Hint, optimisation_hints
+from nimify.analysis.inference.data_dependent import BOUND_REASON
 from nimify.analysis.memory import GpuMemoryEstimate, estimate_gpu_memory, estimate_memory
 from nimify.analysis.outlook import MemoryOutlook, Structure
 from nimify.analysis.roofline import Roofline, estimate_roofline
@@ -58,8 +59,8 @@ class Question:
         lengths: Lengths of free axes that were asked for, by name.
         ran_with: Shapes of the user's own inputs, by name; free axes get their lengths.
         gpu: Name of the GPU to estimate for; empty for the smallest that fits.
-        thorough: Whether to find out what no plan needs: how fast this machine and the GPU are, and which weights
-            are stored twice.
+        thorough: Whether to find out what no plan needs: how fast this machine and the GPU are.
+        weights: Whether to read weights, to find out which are stored twice.
         ask_tensorrt: Whether to ask TensorRT itself, where it is at hand.
     """
 
@@ -68,6 +69,7 @@ class Question:
     ran_with: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     gpu: str = ""
     thorough: bool = False
+    weights: bool = False
     ask_tensorrt: bool = False
 
 
@@ -261,7 +263,7 @@ class _Assembly:
             varying=varying,
             flops=flops,
             without_cuda=load_operators_without_cuda(),
-            digests=weight_digests(self._path, graph) if self._question.thorough else None,
+            digests=weight_digests(self._path, graph) if self._question.weights else None,
         )
 
     def _part(self, name: str, make: Callable[[], T]) -> T | None:
@@ -290,20 +292,34 @@ def _safety(model: ModelInfo, graph: InferredGraph | None) -> list[Finding]:
 
 
 def _gap_findings(graph: InferredGraph) -> list[Finding]:
-    if not graph.gaps:
-        return []
-    first, count = graph.gaps[0], len(graph.gaps)
-    nodes = "one node" if count == 1 else f"{count} nodes"
-    where = f"'{shortened(one_line(first.node))}' ({shortened(one_line(first.operator))})"
-    return [
-        Finding(
-            "structure.gaps",
-            Severity.INFO,
-            f"What {nodes} give{'s' if count == 1 else ''} has no certain shape, so estimates may be off; "
-            f"{'it is' if count == 1 else 'the first is'} {where}: {one_line(first.reason).rstrip('.')}.",
-            "Give lengths with --axis NAME=LENGTH, or export the model with shapes that do not depend on values.",
+    unknown = [gap for gap in graph.gaps if gap.reason != BOUND_REASON]
+    bounded = [gap for gap in graph.gaps if gap.reason == BOUND_REASON]
+    findings = []
+    if unknown:
+        findings.append(
+            Finding(
+                "structure.gaps",
+                Severity.INFO,
+                f"The shape that {_named_gaps(unknown)} gives is not certain, so estimates may be off: "
+                f"{one_line(unknown[0].reason).rstrip('.')}.",
+                "Give lengths with --axis NAME=LENGTH, or export the model with shapes that do not depend on values.",
+            )
         )
-    ]
+    if bounded:
+        findings.append(
+            Finding(
+                "structure.bounds",
+                Severity.INFO,
+                f"How much {_named_gaps(bounded)} gives depends on the data.",
+                "Estimates count the most that it can give; a run may take less.",
+            )
+        )
+    return findings
+
+
+def _named_gaps(gaps: Sequence[Gap]) -> str:
+    first = f"'{shortened(one_line(gaps[0].node))}' ({shortened(one_line(gaps[0].operator))})"
+    return first if len(gaps) == 1 else f"{first}, and each of {len(gaps) - 1} more nodes,"
 
 
 def _tensorrt_version(versions: VersionReport | None) -> str:

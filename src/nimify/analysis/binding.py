@@ -63,6 +63,11 @@ def axis_name(spec_name: str, axis: int, dim: Dim) -> str:
     return dim if isinstance(dim, str) and dim else f"{spec_name}.{axis}"
 
 
+def free_axis_names(signature: Signature) -> tuple[str, ...]:
+    """The names of all axes that a binding gives a length, each once."""
+    return tuple(dict.fromkeys(name for name, _, _ in _free_axes(signature)))
+
+
 def _free_axes(signature: Signature) -> Iterator[tuple[str, TensorSpec, int]]:
     for spec in signature.inputs:
         for axis, dim in enumerate(spec.shape):

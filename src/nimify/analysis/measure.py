@@ -15,9 +15,11 @@ from typing import Any, Final
 import numpy as np
 
 from nimify import plugins
+from nimify.analysis.cpu_ceilings import cpu_model
 from nimify.analysis.guarded import GuardLimits, run_guarded
 from nimify.analysis.tensor_files import write_tensors
-from nimify.errors import ModelError
+from nimify.analysis.versions import installed_runtime
+from nimify.errors import ModelError, one_line
 from nimify.formats.format import ModelInfo
 from nimify.serving.cpus import available_cpus
 
@@ -87,6 +89,8 @@ class Measurement:
         shapes: The shapes of the inputs at the first batch size.
         points: By batch size, growing; never empty.
         stopped: Why the sweep ended before its last batch size; empty when it did not.
+        machine: The processor that it was measured on.
+        runtime: Version of ONNX Runtime that it was measured with; empty when there is none.
     """
 
     load_s: float
@@ -96,6 +100,30 @@ class Measurement:
     shapes: Mapping[str, tuple[int, ...]]
     points: tuple[SweepPoint, ...]
     stopped: str = ""
+    machine: str = ""
+    runtime: str = ""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
+        """From what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: It makes no sense.
+        """
+        points = tuple(SweepPoint.from_dict(point) for point in data["points"])
+        if not points:
+            raise ValueError("nothing was measured")
+        return cls(
+            load_s=float(data["load_s"]),
+            base_memory_bytes=int(data["base_memory_bytes"]),
+            peak_memory_bytes=int(data["peak_memory_bytes"]),
+            threads=int(data["threads"]),
+            shapes={str(name): tuple(int(dim) for dim in shape) for name, shape in data["shapes"].items()},
+            points=points,
+            stopped=str(data["stopped"]),
+            machine=str(data["machine"]),
+            runtime=str(data["runtime"]),
+        )
 
     @property
     def model_memory_bytes(self) -> int:
@@ -120,6 +148,8 @@ class Measurement:
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "points": [point.to_dict() for point in self.points],
             "stopped": self.stopped,
+            "machine": self.machine,
+            "runtime": self.runtime,
         }
 
 
@@ -170,12 +200,12 @@ class SweepJob:
                 activity="its measurement",
             )
         try:
-            measured = _measurement(result, threads)
+            if not result["points"]:
+                raise ModelError(self.source, f"it could not be measured. {result['stopped']}")
+            # Rounded as it will be written, so that a plan made from what was written is the same.
+            return Measurement.from_dict(_measurement(result, threads).to_dict())
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ModelError(self.source, "its measurement ended with a result that makes no sense.") from None
-        if not measured.points:
-            raise ModelError(self.source, f"it could not be measured. {measured.stopped}")
-        return measured
 
     @property
     def _budget_s(self) -> float:
@@ -211,12 +241,6 @@ def batch_sizes(largest: int) -> list[int]:
 
 
 def _measurement(result: Mapping[str, Any], threads: int) -> Measurement:
-    return Measurement(
-        load_s=float(result["load_s"]),
-        base_memory_bytes=int(result["base_memory_bytes"]),
-        peak_memory_bytes=int(result["peak_memory_bytes"]),
-        threads=threads,
-        shapes={str(name): tuple(int(dim) for dim in shape) for name, shape in result["shapes"].items()},
-        points=tuple(SweepPoint.from_dict(point) for point in result["points"]),
-        stopped=str(result["stopped"]),
+    return Measurement.from_dict(
+        {**result, "threads": threads, "machine": one_line(cpu_model()), "runtime": installed_runtime()}
     )

@@ -37,12 +37,14 @@ class Device:
         flops_per_s: Operations per second by the name of `TensorProto.DataType`; `FLOAT` at least.
         bytes_per_s: What its memory moves per second.
         launch_s: Seconds to start one node.
+        run_s: Seconds to start one run.
     """
 
     name: str
     flops_per_s: Mapping[str, float]
     bytes_per_s: float
     launch_s: float = 0.0
+    run_s: float = 0.0
 
     def peak(self, element_type: str) -> float:
         """Operations per second for elements of a type; those of `FLOAT` where nothing better is known."""
@@ -62,7 +64,7 @@ class Roofline:
         latency_s: Seconds of one run.
         compute_s: Seconds in nodes whose arithmetic takes longer than their traffic.
         memory_s: Seconds in nodes whose traffic takes longer.
-        launch_s: Seconds to start nodes.
+        launch_s: Seconds to start nodes, and the run itself.
         by_operator: Seconds per operator, the slowest first.
     """
 
@@ -107,7 +109,7 @@ def estimate_roofline(compute: Compute, device: Device, *, items: int = 1) -> Ro
         items: Rows in one run.
     """
     seconds: dict[str, float] = {}
-    parts = {"compute": 0.0, "memory": 0.0, "launch": 0.0}
+    parts = {"compute": 0.0, "memory": 0.0, "launch": device.run_s}
     for cost in compute.nodes:
         if not cost.flops and not cost.bytes:
             continue

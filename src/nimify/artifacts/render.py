@@ -7,8 +7,12 @@ from collections.abc import Iterable
 
 from nimify.analysis.analysis import Analysis
 from nimify.artifacts.artifact import Artifact, CopiedFile, json_artifact
+from nimify.artifacts.chart.chart import chart_artifacts
+from nimify.artifacts.container.container import container_artifacts
+from nimify.artifacts.extras import extra_artifacts
 from nimify.artifacts.golden import Golden, golden_artifacts, kept
 from nimify.artifacts.manifest import Manifest, ManifestFile, checked_paths
+from nimify.artifacts.monitoring.monitoring import monitoring_artifacts
 from nimify.artifacts.openapi.document import openapi_artifact
 from nimify.artifacts.settings import schema_artifact, settings_artifact
 from nimify.artifacts.triton import triton_artifact
@@ -47,13 +51,18 @@ def render(
         EnvironmentProblem: An asset cannot be read.
     """
     cases = kept(plan, analysis.golden, previous)
+    openapi, assets = openapi_artifact(plan, cases), tuple(assets)
     items: list[Item] = [
         settings_artifact(config, source=plan.model.name, text=settings),
         schema_artifact(),
         json_artifact(PLAN_FILE, plan.to_dict()),
         triton_artifact(plan, cases),
-        openapi_artifact(plan, cases),
+        openapi,
         *golden_artifacts(plan, cases),
+        *chart_artifacts(plan, config.deployment),
+        *container_artifacts(plan, openapi=openapi.content, assets=[asset.path for asset in assets]),
+        *monitoring_artifacts(plan),
+        *extra_artifacts(plan, config.extras),
         *_model_files(plan),
         *(_copied(asset) for asset in assets),
     ]

@@ -1,7 +1,9 @@
 """config.pbtxt: the model as Triton's `ModelConfig`, built as protobuf and written as text.
 
 Complete and literal: with every input and output named, Triton fills in nothing of its own. The embedded engine reads
-plan.json instead; both come from the same plan.
+plan.json instead; both come from the same plan. Which fields and parameters are ever written is a closed list, because
+Triton's ONNX Runtime backend refuses a model whose accelerator has a parameter that it does not know
+(docs/architecture/04-triton.md).
 """
 
 from __future__ import annotations
@@ -13,13 +15,16 @@ from google.protobuf import text_format
 
 from nimify.analysis.analysis import GoldenCase
 from nimify.artifacts.artifact import Artifact
-from nimify.artifacts.protos import model_config_pb2 as pb
+from nimify.planning.accelerators import NO_GPU
 from nimify.planning.plan import ServicePlan
 from nimify.planning.repository import REPOSITORY
+from nimify.serving.grpc.protos import model_config_pb2 as pb
 from nimify.serving.spec import ServiceSpec
 from nimify.tensors import TensorSpec
 
 _HEADER: Final = "# Written by nimify. Change nimify.yaml instead, and run: nimify create\n"
+ENGINE_CACHE: Final = "/opt/nim/.cache/tensorrt"
+"""Where TensorRT keeps its engines between starts: below what NIMs call NIM_CACHE_PATH."""
 _BACKENDS: Final = {"onnxruntime": "onnxruntime"}
 
 
@@ -39,12 +44,33 @@ def triton_artifact(plan: ServicePlan, cases: Iterable[GoldenCase] = ()) -> Arti
     decided = {decision.key: decision.value for decision in plan.decisions}
     message.instance_group[0].count = decided["resources.instances"]
     if decided["tensorrt.enabled"]:
-        message.optimization.execution_accelerators.gpu_execution_accelerator.append(
-            pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(
-                name="tensorrt", parameters=_profile_parameters(decided["tensorrt.profiles"])
-            )
-        )
+        _accelerate(message, "tensorrt", _tensorrt_parameters(decided["tensorrt.profiles"]))
+    elif decided["resources.gpu"] != NO_GPU and plan.service.max_batch_size > 1:
+        # By default ONNX Runtime tries every algorithm of cuDNN whenever a batch has another size than those before:
+        # seconds each time, and under dynamic batching that is most of the time.
+        _accelerate(message, "cuda", {"cudnn_conv_algo_search": "HEURISTIC"})
     return Artifact(config_path(plan.service), (_HEADER + text_format.MessageToString(message, as_utf8=True)).encode())
+
+
+def _accelerate(message: pb.ModelConfig, name: str, parameters: Mapping[str, str]) -> None:
+    """What executes the model on a GPU; Triton passes it over where an instance runs on the CPU."""
+    message.optimization.execution_accelerators.gpu_execution_accelerator.append(
+        pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(name=name, parameters=parameters)
+    )
+
+
+def _tensorrt_parameters(profiles: Mapping[str, Mapping[str, list[int]]]) -> dict[str, str]:
+    """TensorRT's options: engines and timings are kept, for building them takes minutes.
+
+    There is no precision among them: since TensorRT 11 it follows from the types in the graph alone.
+    """
+    return {
+        "trt_engine_cache_enable": "true",
+        "trt_engine_cache_path": ENGINE_CACHE,
+        "trt_timing_cache_enable": "true",
+        "trt_timing_cache_path": ENGINE_CACHE,
+        **_profile_parameters(profiles),
+    }
 
 
 def _profile_parameters(profiles: Mapping[str, Mapping[str, list[int]]]) -> dict[str, str]:
@@ -73,14 +99,27 @@ def model_config(service: ServiceSpec, case: GoldenCase | None = None) -> pb.Mod
         instance_group=[pb.ModelInstanceGroup(count=1)],
     )
     if service.max_batch_size > 1:
-        config.dynamic_batching.SetInParent()
-        if service.max_queue_delay_us:
-            config.dynamic_batching.max_queue_delay_microseconds = service.max_queue_delay_us
+        config.dynamic_batching.CopyFrom(_dynamic_batching(service))
     if service.threads:
         config.parameters["intra_op_thread_count"].string_value = str(service.threads)
     if warmup := _warmup(service, case):
         config.model_warmup.append(warmup)
     return config
+
+
+def _dynamic_batching(service: ServiceSpec) -> pb.ModelDynamicBatching:
+    """Batching without waiting unless a delay was asked for, and a queue with the service's limits.
+
+    There are no preferred sizes: without a delay they change nothing, and with one they would let a batch go before
+    it is full. The limits matter to those who reach Triton's gRPC past our front.
+    """
+    policy = pb.ModelQueuePolicy(
+        timeout_action=pb.ModelQueuePolicy.REJECT,
+        default_timeout_microseconds=round(service.limits.request_timeout_s * 1e6),
+        allow_timeout_override=True,
+        max_queue_size=service.limits.max_queue_size,
+    )
+    return pb.ModelDynamicBatching(max_queue_delay_microseconds=service.max_queue_delay_us, default_queue_policy=policy)
 
 
 def parse_config(text: bytes) -> pb.ModelConfig:

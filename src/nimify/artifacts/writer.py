@@ -9,6 +9,7 @@ share blocks between files, an unchanged model costs nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -42,6 +43,10 @@ from nimify.planning.repository import REPOSITORY
 
 LOCK_TIMEOUT_S: Final = 600.0
 """How long to wait for another run; copying a large model takes a while."""
+_REMEDIES: Final = {
+    errno.ENOSPC: "Make room, or choose another folder with -o.",
+    errno.EDQUOT: "Your quota is used up: make room, or choose another folder with -o.",
+}
 _STAGING: Final = "new"
 _RETIRED: Final = "old"
 
@@ -303,5 +308,5 @@ def _explained(folder: Path) -> Iterator[None]:
         where = f" ('{name}')" if name and f".nimify-{_STAGING}-" not in name else ""
         raise EnvironmentProblem(
             f"Cannot write the bundle '{folder}': {error.strerror or error}{where}.",
-            remedy="Nothing was changed. Make room or choose another folder with -o.",
+            remedy=f"Nothing was changed. {_REMEDIES.get(error.errno or 0, 'Choose another folder with -o.')}",
         ) from error

@@ -41,6 +41,7 @@ EXIT_FINDINGS = 1
 def analyze(console: Console, /, model: Path, *, report: Path | None, strict: bool, **options: Any) -> int:
     """Show what a model file holds, what it will take, and how it can be served.
 
+    MODEL is a model file, or the folder of a bundle, whose model is then looked at with the bundle's own settings.
     Reads the file without running it, then loads it once in a guarded child process. Writes nothing but the report.
     """
     if options["measure"] and not options["trial"]:

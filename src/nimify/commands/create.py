@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 EXIT_DRIFT = 1
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @click.command()
 @click.argument("model", type=MODEL)
 @click.option("-o", "--output", type=MODEL, metavar="DIR", help="The bundle's folder.  [default: ./NAME]")
@@ -37,13 +41,24 @@ EXIT_DRIFT = 1
     metavar="STEP",
     help="A processor after the model, e.g. softmax, top_k:k=3,labels=labels.txt or file.py:name:option=1.",
 )
+@click.option(
+    "--with",
+    "extras",
+    type=_names,
+    metavar="LIST",
+    help="Files for further targets, by comma: compose, nim-operator, kserve.",
+)
 @click.option("--sample", type=MODEL, metavar="FILE", help="Your own inputs for the golden requests: .npz or .json.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the golden requests.  [default: 0]")
 @click.option(
     "--config", type=MODEL, metavar="FILE", help="Settings in the form of nimify.yaml; options overrule them."
 )
 @click.option("--trial/--no-trial", default=True, help="Run the model once in a guarded child process.")
-@click.option("--measure", is_flag=True, help="Time the model on this machine, and plan with what was measured.")
+@click.option(
+    "--measure/--no-measure",
+    default=None,
+    help="Time the model on this machine, and plan with what was measured; or forget what was measured earlier.",
+)
 @click.option("--link", is_flag=True, help="Link the model file instead of copying it.")
 @click.option("--force", is_flag=True, help="Overwrite what was edited in the bundle, nimify.yaml included.")
 @click.option(
@@ -62,7 +77,14 @@ def create(
     """
     if options["measure"] and not options["trial"]:
         raise click.UsageError("--measure runs the model, and --no-trial forbids that. Leave one of them out.")
-    draft = _nimifier(options).draft(model, output, force=force, link=link, progress=console.progress)
+    draft = _nimifier(options).draft(
+        model,
+        output,
+        force=force,
+        link=link,
+        keep_measured=options["measure"] is not False,
+        progress=console.progress,
+    )
     return _check(console, draft) if check else _write(console, draft, force=force)
 
 
@@ -74,7 +96,7 @@ def _nimifier(options: dict[str, Any]) -> Nimifier:
 
     file: Path | None = options["config"]
     defaults = None if file is None else Wish(ModelConfig.load(file), file.absolute().parent)
-    depth = AnalysisOptions(trial=options["trial"], measure=options["measure"])
+    depth = AnalysisOptions(trial=options["trial"], measure=bool(options["measure"]))
     return Nimifier(ModelConfig.build(_asked(options)), defaults=defaults, options=depth)
 
 
@@ -85,6 +107,7 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
         "name": options["name"],
         "batching": {"max_batch_size": options["max_batch_size"]},
         "pipeline": {"before": list(options["before"]) or None, "after": list(options["after"]) or None},
+        "with": options["extras"],
         "golden": {"seed": options["seed"], "sample": None if sample is None else str(sample)},
     }
     return _given(data)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from nimify.planning.plan import Decision
 
 
-_QUIET: Final = ("limits.", "resources.instances", "resources.cpu_limit", "tensorrt.profiles")
+_QUIET: Final = ("limits.", "objectives.", "resources.instances", "resources.cpu_limit", "tensorrt.profiles")
 """Decisions that only say something when they are not the usual ones."""
+_ELSEWHERE: Final = "deployment."
+"""What concerns a cluster; shown here only where it was asked for, as chart/values.yaml gives the reasons too."""
 
 
 def created_lines(draft: Draft, report: WriteReport, width: int) -> list[str]:
@@ -33,21 +35,27 @@ def created_lines(draft: Draft, report: WriteReport, width: int) -> list[str]:
 
 
 def _decisions(decisions: Iterable[Decision], width: int) -> list[str]:
-    """What was decided for this model; limits that have their usual values are only counted."""
-    lines, usual = [], 0
+    """What was decided for this model; the rest is only counted."""
+    lines, others = [], 0
     for decision in decisions:
-        if decision.key.startswith(_QUIET) and decision.basis == "default":
-            usual += 1
+        if _is_quiet(decision):
+            others += 1
         else:
             lines += paragraph(f"{decision.key}: {_shown(decision)}", width)
             lines += paragraph(clean(decision.reason, 600), width, "      ")
-    if usual:
-        lines += paragraph(f"{usual} more at their usual values; plan.json has every decision", width)
+    if others:
+        lines += paragraph(f"{others} more, for limits and clusters; plan.json has every decision", width)
     return lines
 
 
+def _is_quiet(decision: Decision) -> bool:
+    if decision.key.startswith(_ELSEWHERE):
+        return decision.basis != "asked for"
+    return decision.key.startswith(_QUIET) and decision.basis == "default"
+
+
 def _shown(decision: Decision) -> str:
-    is_size = decision.key.startswith("resources.memory")
+    is_size = decision.key.startswith(("resources.memory", "deployment.memory"))
     return _value(size_text(decision.value) if is_size else decision.value)
 
 
@@ -79,5 +87,7 @@ def _next(draft: Draft, width: int) -> list[str]:
     rows = [
         (f"nimify serve {folder}", "answer requests on this machine"),
         (f"nimify validate {folder}", "check every file by its real reader"),
+        (f"nimify build {folder} --tag NAME", "make an image, and prove it"),
+        (f"nimify deploy {folder} --target process", "let it run, and go on running"),
     ]
     return [heading("Next"), *table(rows, width)]

@@ -48,6 +48,25 @@ def _stacked(row: Sequence[str], width: int, indent: str) -> list[str]:
     ]
 
 
+def columns(rows: Sequence[Sequence[str]], width: int, *, indent: str = "  ") -> list[str]:
+    """Lines of a table of short cells: the first column flush left, the others, which hold numbers, flush right.
+
+    Columns that do not fit any more are left out, the last ones first.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    shown = len(widths)
+    while shown > 1 and len(indent) + sum(widths[:shown]) + len(_GAP) * (shown - 1) > width:
+        shown -= 1
+    return [
+        indent
+        + _GAP.join(
+            f"{cell:>{size}}" if column else f"{cell:<{size}}"
+            for column, (cell, size) in enumerate(zip(row[:shown], widths[:shown], strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def paragraph(text: str, width: int, indent: str = "  ") -> list[str]:
     """Text wrapped to the width, every line indented."""
     return _wrapped(text, width, indent, indent)

@@ -63,8 +63,22 @@ def axis_length(text: str) -> tuple[str, int]:
     return name, int(length)
 
 
+def setting(text: str) -> tuple[str, str]:
+    """A setting and its value: `port=8080`.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise click.BadParameter(f"'{text}' is not a setting. Write NAME=VALUE, e.g. port=8080.")
+    return name.strip(), value
+
+
 MODEL: Final = click.Path(path_type=Path, readable=False)
 """A path that the analysis judges itself: its errors say more than Click's."""
+FILE: Final = click.Path(path_type=Path, readable=False)
+"""A path that is judged where it is read, for the same reason."""
 
 
 def json_option(command: Command) -> Command:

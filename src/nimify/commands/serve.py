@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nimify.commands.console import Console
-from nimify.commands.options import MODEL, byte_size, quiet_option, seconds
+from nimify.commands.options import FILE, MODEL, byte_size, quiet_option, seconds
 
 if TYPE_CHECKING:
-    from nimify.serving.settings import ServiceSettings
+    from nimify.serving.settings import ServiceSettings, TlsFiles
     from nimify.serving.spec import ServiceSpec
+    from nimify.serving.triton.settings import TritonSettings
 
 _LIMITS: Final = {
     "max_body_size": "max_body_bytes",
@@ -39,7 +40,15 @@ _LIMITS: Final = {
 @click.command()
 @click.argument("source", type=MODEL, metavar="BUNDLE|MODEL")
 @click.option("--host", help="Address to listen on; 0.0.0.0 for all.  [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 for any free one.  [default: 8000]")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port of HTTP; 0 for any free one.  [default: 8000]")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="TCP port of gRPC.  [default: 8001]")
+@click.option("--no-grpc", is_flag=True, help="Serve HTTP only.")
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "triton"]),
+    help="What executes the model: ONNX Runtime in this process, or a Triton beside it.  [default: the bundle's]",
+)
+@click.option("--triton-server", metavar="PROGRAM", help="The tritonserver to start.  [default: from PATH]")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer.  [default: 1]")
 @click.option(
     "--log-level",
@@ -47,7 +56,14 @@ _LIMITS: Final = {
     help="The least important events that are logged.  [default: info]",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.  [default: text]")
+@click.option("--api-keys", type=FILE, help="Accept only callers with a key of this file, or folder of files.")
+@click.option("--protect-health", is_flag=True, help="Ask for a key on the health routes, too.")
+@click.option("--tls-certificate", type=FILE, metavar="FILE", help="Speak TLS with this certificate and its chain.")
+@click.option("--tls-key", type=FILE, metavar="FILE", help="The private key of the certificate.")
+@click.option("--tls-client-ca", type=FILE, metavar="FILE", help="Accept only clients with a certificate of these.")
+@click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this origin call from a browser.")
 @click.option("--no-verify", is_flag=True, help="Do not check the model files against their digests first.")
+@click.option("--verify-key", type=FILE, metavar="FILE", help="Serve only what the owner of this public key signed.")
 @click.option("--max-body-size", type=byte_size, metavar="SIZE", help="Longest request body, e.g. 64MiB.")
 @click.option("--max-connections", type=click.IntRange(1), help="Most open connections.")
 @click.option("--max-queue-size", type=click.IntRange(1), help="Most requests that wait for the engine.")
@@ -63,11 +79,14 @@ def serve(console: Console, /, source: Path, **options: Any) -> int:
     """Serve a bundle, or a model file, on this machine.
 
     A model file gets a bundle of its own that lasts as long as the service. Limits that are left out are those of the
-    bundle. NIM_HTTP_API_PORT, NIM_LOG_LEVEL, NIM_JSONL_LOGGING and NIM_HTTP_MAX_WORKERS are honoured; options win.
+    bundle. NIM's environment variables are honoured (NIM_HTTP_API_PORT, NIM_GRPC_API_PORT, NIM_LOG_LEVEL,
+    NIM_JSONL_LOGGING, NIM_HTTP_MAX_WORKERS, NIM_SSL_MODE and its paths); options win.
     """
     settings = _settings(options)
     # Lines of talk among JSON lines would break whoever reads them.
     console.quiet = console.quiet or settings.json_logs
+    if settings.verify_key is not None and source.is_file():
+        raise click.UsageError("--verify-key needs a bundle: a model file has no signature that nimify reads.")
     with _bundle(console, source) as bundle:
         from nimify.serving.service import run
 
@@ -97,12 +116,41 @@ def _settings(options: dict[str, Any]) -> ServiceSettings:
         os.environ,
         host=options["host"],
         port=options["port"],
+        grpc=False if options["no_grpc"] else None,
+        grpc_port=options["grpc_port"],
         workers=options["workers"],
         log_level=options["log_level"],
         json_logs=None if log_format is None else log_format == "json",
+        tls=_tls_files(options),
+        api_keys_file=options["api_keys"],
+        open_health=False if options["protect_health"] else None,
+        cors_origins=options["cors_origin"] or None,
         verify=False if options["no_verify"] else None,
+        verify_key=options["verify_key"],
         limits=limits or None,
+        triton=_triton(options),
     )
+
+
+def _triton(options: dict[str, Any]) -> TritonSettings | None:
+    from nimify.serving.triton.settings import TritonSettings
+
+    program = options["triton_server"]
+    settings = TritonSettings.if_chosen(os.environ, engine=options["engine"], program=program)
+    if settings is None and program is not None:
+        raise click.UsageError("--triton-server belongs to --engine triton.")
+    return settings
+
+
+def _tls_files(options: dict[str, Any]) -> TlsFiles | None:
+    from nimify.serving.settings import TlsFiles
+
+    certificates, key, client_authorities = (options[f"tls_{name}"] for name in ("certificate", "key", "client_ca"))
+    if certificates is None and key is None and client_authorities is None:
+        return None
+    if certificates is None or key is None:
+        raise click.UsageError("TLS needs both --tls-certificate and --tls-key.")
+    return TlsFiles(certificates, key, client_authorities)
 
 
 def _refuse_zero(limits: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,12 +54,21 @@ class Client:
     Args:
         url: Where the service is; a path in it is put before every route.
         timeout_s: How long one request may take.
+        headers: Sent with every request, e.g. an API key.
+        tls: What to speak TLS with; the system's authorities when left out.
 
     Raises:
         ConfigError: The URL is none.
     """
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
             port = parts.port
@@ -69,6 +79,8 @@ class Client:
         self._host, self._port, self._prefix = parts.hostname, port, parts.path.rstrip("/")
         self._secure = parts.scheme == "https"
         self._timeout_s = timeout_s
+        self._headers = dict(headers or {})
+        self._tls = tls
 
     def get(self, path: str) -> Answer:
         """Send a GET.
@@ -88,7 +100,7 @@ class Client:
         """Send any request; raises as `get` does."""
         connection = self._connection()
         try:
-            connection.request(method, self._prefix + path, body, dict(headers or {}))
+            connection.request(method, self._prefix + path, body, {**self._headers, **(headers or {})})
             response = connection.getresponse()
             content = self._read(response)
         except TimeoutError:
@@ -101,8 +113,9 @@ class Client:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
 
     def _connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=self._timeout_s)
+        if self._secure:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._tls)
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         deadline = time.monotonic() + self._timeout_s

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -54,6 +55,10 @@ class Report:
         bad = {Status.FAILED, Status.WARNING} if strict else {Status.FAILED}
         return any(result.status in bad for result in self.results)
 
+    def without_skips(self, names: Collection[str] | None = None) -> Report:
+        """The same with failures for checks that could not be made: those of some names, or all of them."""
+        return replace(self, results=tuple(_demanded(result, names) for result in self.results))
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, for JSON."""
         return {
@@ -61,6 +66,11 @@ class Report:
             "passed": not self.failed(),
             "results": [result.to_dict() for result in self.results],
         }
+
+
+def _demanded(result: CheckResult, names: Collection[str] | None) -> CheckResult:
+    wanted = names is None or result.name in names
+    return replace(result, status=Status.FAILED) if wanted and result.status is Status.SKIPPED else result
 
 
 def passed(name: str, message: str) -> CheckResult:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -21,14 +22,16 @@ from nimify.artifacts.render import Item, render
 from nimify.artifacts.settings import SETTINGS_FILE
 from nimify.config import ModelConfig, PipelineConfig, service_name
 from nimify.core.draft import Draft
+from nimify.core.kept_measurement import with_kept_measurement
 from nimify.core.progress import Progress, silent
 from nimify.core.service import NIMService
 from nimify.core.wishes import Settings, Wish, combine
 from nimify.errors import BundleDamaged, BundleError
 from nimify.formats.format import combined_digest
+from nimify.metrics.collectors.loader import check_collectors
 from nimify.planning.assets import Asset
 from nimify.planning.plan import ServicePlan
-from nimify.planning.planner import plan, plan_pipeline
+from nimify.planning.planner import plan, plan_collectors, plan_pipeline
 from nimify.serving.processors.pipeline import ProcessorPipeline
 from nimify.serving.spec import PLAN_FILE, ServiceSpec
 from nimify.tensors import Signature
@@ -64,12 +67,15 @@ class Nimifier:
         self._options = options or AnalysisOptions(trial=trial)
 
     def analyze(self, model: str | PathLike[str], *, progress: Progress = silent) -> Analysis:
-        """Read a model file and try it.
+        """Read a model file, or that of a bundle with the bundle's own settings, and try it.
 
         Raises:
             ModelError: It cannot be used.
+            BundleError: The folder holds a bundle that is damaged.
         """
-        return self._analyze(Path(model), combine(self._wishes, None), progress)
+        source = _Source.of(Path(model))
+        settings = combine([*source.wishes(), *self._wishes], None)
+        return _named(self._analyze(source.model, settings, progress), source.name)
 
     def plan(self, model: str | PathLike[str], *, progress: Progress = silent) -> ServicePlan:
         """Decide everything about a service, and write nothing.
@@ -79,6 +85,7 @@ class Nimifier:
             ConfigError: Something was asked for that this model cannot do.
         """
         settings = combine(self._wishes, None)
+        _check_collectors(settings)
         analysis = self._analyze(Path(model), settings, progress)
         return plan(analysis, settings.config, api=_api(analysis.model.signature, settings))
 
@@ -89,6 +96,7 @@ class Nimifier:
         *,
         force: bool = False,
         link: bool = False,
+        keep_measured: bool = True,
         progress: Progress = silent,
     ) -> Draft:
         """Prepare a bundle, and write nothing yet.
@@ -98,6 +106,7 @@ class Nimifier:
             output: The bundle's folder; `./<name>` when left out.
             force: Overrule what the owner wrote into the bundle's nimify.yaml.
             link: Link the model file rather than copy it.
+            keep_measured: Plan with what the bundle was planned with, when that was measured and nothing is now.
             progress: Told of the bytes that are read.
 
         Raises:
@@ -111,10 +120,13 @@ class Nimifier:
             raise BundleError(f"'{folder}' exists and is no folder.", remedy="Choose another one with --output.")
         wishes = self._wishes
         if source.folder is not None and source.folder.resolve() != folder.resolve():
-            wishes = [Wish(ModelConfig.load(source.folder / SETTINGS_FILE), source.folder), *wishes]
+            wishes = [*source.wishes(), *wishes]
         settings = combine(wishes, folder, force=force)
+        _check_collectors(settings)
         read = self._analyze(source.model, settings, progress)
         analysis = _named(read, source.name)
+        if keep_measured and not self._options.measure:
+            analysis = with_kept_measurement(analysis, folder if folder.exists() else source.folder or folder)
         decided = plan(analysis, settings.config, api=_api(analysis.model.signature, settings))
         items = render(
             decided,
@@ -194,6 +206,10 @@ class _Source:
         model = path / ServiceSpec.load(path).model_file
         return cls(model.resolve(), _first_name(path), path, model.is_symlink())
 
+    def wishes(self) -> list[Wish]:
+        """What the bundle's own nimify.yaml asks for; nothing for a file."""
+        return [] if self.folder is None else [Wish(ModelConfig.load(self.folder / SETTINGS_FILE), self.folder)]
+
 
 def _named(analysis: Analysis, name: str) -> Analysis:
     """The analysis as it would be of a file of that name, so that a bundle made again from itself does not differ."""
@@ -229,16 +245,26 @@ def _api(signature: Signature, settings: Settings) -> Signature:
     pipeline: PipelineConfig = settings.config.pipeline
     if not (pipeline.before or pipeline.after):
         return signature
+    with _placed(settings.assets) as folder:
+        return ProcessorPipeline.load(plan_pipeline(pipeline), signature, folder).api
+
+
+def _check_collectors(settings: Settings) -> None:
+    """Make the collectors as the service will; nothing is measured."""
+    if settings.config.collectors:
+        with _placed(settings.assets) as folder:
+            check_collectors(plan_collectors(settings.config.collectors), folder)
+
+
+@contextmanager
+def _placed(assets: Iterable[Asset]) -> Iterator[Path]:
+    """A folder in which the files of the settings lie as they will in the bundle."""
     with tempfile.TemporaryDirectory(prefix="nimify-") as folder:
-        _place(settings.assets, Path(folder))
-        return ProcessorPipeline.load(plan_pipeline(pipeline), signature, Path(folder)).api
-
-
-def _place(assets: Iterable[Asset], folder: Path) -> None:
-    for asset in assets:
-        target = folder / asset.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(asset.source, target)
+        for asset in assets:
+            target = Path(folder) / asset.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(asset.source, target)
+        yield Path(folder)
 
 
 def _previous(folder: Path) -> Golden | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,10 @@ from nimify.serving.spec import PLAN_FILE, ServiceSpec
 
 if TYPE_CHECKING:
     from nimify.conformance.report import Report
+    from nimify.core.deployments import DeployedService
+    from nimify.images.build import BuildOptions
+    from nimify.images.record import BuildRecord
+    from nimify.targets.target import Applied, Deployment
 
 
 class NIMService:
@@ -57,20 +62,36 @@ class NIMService:
         plan: Any = json.loads((self.folder / PLAN_FILE).read_bytes())
         return list(plan["decisions"])
 
-    def validate(self, url: str | None = None) -> Report:
+    def build(self, options: BuildOptions | None = None, tell: Callable[[str], None] = lambda _: None) -> BuildRecord:
+        """Build the service's image, and let it prove itself.
+
+        Args:
+            options: What is asked for; the service's own name, on whatever builder works, when left out.
+            tell: Told of each step, in one line.
+
+        Raises:
+            NimifyError: What kept the image from being built, or from doing what the bundle promises.
+        """
+        from nimify.artifacts.bundle import Bundle
+        from nimify.images.build import BuildOptions, build_image
+
+        return build_image(Bundle.open(self.folder), options or BuildOptions(), tell)
+
+    def validate(self, url: str | None = None, *, only: Collection[str] = ()) -> Report:
         """Check the bundle by the real reader of each file, or a live service against its contract.
 
         Args:
             url: Where the live service is; the bundle itself is checked when left out.
+            only: Names of the checks of a bundle that are made; all of them when left out.
 
         Raises:
             BundleError: The bundle cannot be read.
-            ConfigError: The URL is none.
+            ConfigError: The URL is none, or there is no check of a name.
         """
         if url is None:
-            from nimify.conformance.offline import validate_bundle
+            from nimify.conformance.offline import chosen_checks, validate_bundle
 
-            return validate_bundle(self.folder)
+            return validate_bundle(self.folder, checks=chosen_checks(only))
         from nimify.artifacts.bundle import Bundle
         from nimify.conformance.live import validate_service
 
@@ -105,6 +126,61 @@ class NIMService:
             ("--host", host, "--port", str(port), "--workers", str(workers), *options),
             ready_timeout_s=ready_timeout_s,
         )
+
+    def deploy(
+        self,
+        target: str,
+        *,
+        image: str = "",
+        namespace: str = "",
+        settings: Mapping[str, str] | None = None,
+        timeout_s: float = 600.0,
+        progress: Callable[[str], None] | None = None,
+    ) -> Applied:
+        """Let the service run on a target, and prove it with the golden requests.
+
+        Args:
+            target: Where: an entry point of `nimify.targets`, e.g. `process`.
+            image: The container image, for targets that run one; the last one that was built when left out.
+            namespace: Where the target divides its services.
+            settings: The target's own settings, e.g. `{"port": "8080"}`.
+            timeout_s: How long all of it may take.
+            progress: Told in one sentence each time something happens.
+
+        Raises:
+            ConfigError: A setting is unknown or wrong.
+            NotDeployed: Nothing changed.
+            RolledBack: The new revision failed, and the one before it answers again.
+            LeftDegraded: The new revision failed, and so did going back.
+        """
+        from nimify.core.deployments import deploy, order_for, silent
+
+        order = order_for(self.folder, image=image, namespace=namespace, settings=settings, timeout_s=timeout_s)
+        return deploy(target, order, progress or silent)
+
+    def status(self, target: str | None = None) -> Deployment:
+        """How the deployed service is.
+
+        Args:
+            target: Where it runs; where it was last deployed to when left out.
+
+        Raises:
+            ConfigError: It was not deployed from this machine, and no target is named.
+        """
+        return self._deployed(target).status()
+
+    def rollback(self, revision: int | None = None, *, target: str | None = None) -> Applied:
+        """Let an earlier revision answer again; raises as `deploy` does."""
+        return self._deployed(target).rollback(revision)
+
+    def stop(self, *, target: str | None = None, purge: bool = False) -> bool:
+        """End the deployed service; `False` when it does not run."""
+        return self._deployed(target).stop(purge=purge)
+
+    def _deployed(self, target: str | None) -> DeployedService:
+        from nimify.core.deployments import DeployedService
+
+        return DeployedService.find(str(self.folder), target=target)
 
     def __repr__(self) -> str:
         return f"NIMService({str(self.folder)!r})"

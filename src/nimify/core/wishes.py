@@ -85,7 +85,7 @@ def _gather(wishes: Sequence[Wish]) -> tuple[dict[str, Any], dict[str, Path]]:
 
 def _settings(data: dict[str, Any], assets: Mapping[str, Path]) -> Settings:
     config = ModelConfig.build(data)
-    used = set(_strings(data.get("pipeline", {}))) | set(_strings(data.get("golden", {})))
+    used = {text for part in ("pipeline", "collectors", "golden") for text in _strings(data.get(part, {}))}
     return Settings(config, tuple(Asset(path, source) for path, source in sorted(assets.items()) if path in used))
 
 
@@ -147,7 +147,8 @@ def _text(settings_file: Path, base: dict[str, Any], config: ModelConfig) -> str
     text = settings_file.read_text(encoding="utf-8")
     if ModelConfig.build(base) == config:
         return text
-    new = config.model_copy(update={name: ModelConfig.model_fields[name].default for name in base})
+    fields = ModelConfig.model_fields.items()
+    new = config.model_copy(update={name: field.default for name, field in fields if (field.alias or name) in base})
     longer = f"{text.rstrip()}\n\n{new.to_yaml()}"
     return longer if _says(longer, settings_file, base, config) else None
 

@@ -58,6 +58,14 @@ REQUEST_FAILURE: Final = _counter(
     (*_MODEL, "reason"),
 )
 FAILURE_REASONS: Final = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+REQUEST_ERRORS: Final = _counter(
+    "nim_request_errors_total",
+    "Requests that the service owed an answer and did not give one: service_unavailable when it was not ready or its "
+    "queue was full, deadline_exceeded when time ran out, internal for a fault of its own.",
+    (*_MODEL, "type"),
+)
+ERROR_TYPES: Final = ("service_unavailable", "deadline_exceeded", "internal")
+"""The faults that count against an objective; what is the client's doing is not among them."""
 INFERENCE_COUNT: Final = _counter("nv_inference_count", "Rows that the engine ran.")
 EXECUTION_COUNT: Final = _counter(
     "nv_inference_exec_count", "Runs of the engine; rows divided by runs is the mean batch."
@@ -78,6 +86,12 @@ COMPUTE_OUTPUT_DURATION: Final = _counter(
     "nv_inference_compute_output_duration_us", "Microseconds of parting outputs, summed over requests that ran."
 )
 PENDING: Final = _gauge("nv_inference_pending_request_count", "Requests that wait for the engine.")
+QUEUE_LIMIT: Final = _gauge("nim_queue_limit", "Requests that may wait for the engine; a further one is rejected.")
+LAST_RUN: Final = _gauge(
+    "nim_last_run_timestamp_seconds",
+    "Unix seconds of the last run of the engine; 0 before one.",
+    per_worker="max",
+)
 LOAD_DURATION: Final = _gauge(
     "nv_model_load_duration_secs", "Seconds that the model took to load and warm up.", per_worker="max"
 )
@@ -94,7 +108,25 @@ QUEUE_SECONDS: Final = Metric(
 BATCH_SIZE: Final = Metric("nim_batch_size", "histogram", "Rows in one run of the engine.", _MODEL, BATCH_BUCKETS)
 HTTP_RESPONSES: Final = _counter("nim_http_responses_total", "HTTP responses by status code.", ("code",))
 HTTP_CONNECTIONS: Final = _gauge("nim_http_connections", "Open HTTP connections.", ())
+HTTP_CONNECTIONS_LIMIT: Final = _gauge(
+    "nim_http_connections_limit", "HTTP connections that may be open; a further one is turned away.", ()
+)
 HTTP_IN_FLIGHT: Final = _gauge("nim_http_requests_in_flight", "HTTP requests that are being answered.", ())
+GRPC_CALLS: Final = _counter(
+    "nim_grpc_calls_total", "gRPC calls that ended, by method and status code.", ("method", "code")
+)
+GRPC_DURATION: Final = Metric(
+    "nim_grpc_call_duration_seconds",
+    "histogram",
+    "Seconds from the headers of a gRPC call to its answer, of successful calls.",
+    ("method",),
+    DURATION_BUCKETS_S,
+)
+GRPC_CONNECTIONS: Final = _gauge("nim_grpc_connections", "Open gRPC connections.", ())
+GRPC_IN_FLIGHT: Final = _gauge("nim_grpc_calls_in_flight", "gRPC calls that are being answered.", ())
+GRPC_CALMED: Final = _counter(
+    "nim_grpc_connections_calmed_total", "gRPC connections that were ended because their client flooded them.", ()
+)
 WORKERS: Final = _gauge("nim_workers", "Worker processes that run.", ())
 WORKER_RESTARTS: Final = _counter("nim_worker_restarts_total", "Worker processes that died and were replaced.", ())
 READY: Final = _gauge("nim_ready", "1 when the service is ready, 0 when it is not.", (), "max")
@@ -105,10 +137,17 @@ PROCESS_CPU: Final = _counter("process_cpu_seconds_total", "CPU seconds of all w
 PROCESS_MEMORY: Final = _gauge("process_resident_memory_bytes", "Resident memory of all workers, in bytes.", ())
 PROCESS_START: Final = _gauge("process_start_time_seconds", "Start of the service, in Unix seconds.", (), "max")
 PROCESS_FDS: Final = _gauge("process_open_fds", "Open file descriptors of all workers.", ())
+COLLECTOR_UP: Final = _gauge(
+    "nim_collector_up",
+    "1 when what the collector measured last still counts, 0 when it fails or hangs.",
+    ("collector",),
+)
+"""Of services that have collectors of their owner's; not in the catalog, which is what every service exports."""
 
 CATALOG: Final = (
     REQUEST_SUCCESS,
     REQUEST_FAILURE,
+    REQUEST_ERRORS,
     INFERENCE_COUNT,
     EXECUTION_COUNT,
     REQUEST_DURATION,
@@ -117,13 +156,21 @@ CATALOG: Final = (
     COMPUTE_INFER_DURATION,
     COMPUTE_OUTPUT_DURATION,
     PENDING,
+    QUEUE_LIMIT,
+    LAST_RUN,
     LOAD_DURATION,
     DURATION,
     QUEUE_SECONDS,
     BATCH_SIZE,
     HTTP_RESPONSES,
     HTTP_CONNECTIONS,
+    HTTP_CONNECTIONS_LIMIT,
     HTTP_IN_FLIGHT,
+    GRPC_CALLS,
+    GRPC_DURATION,
+    GRPC_CONNECTIONS,
+    GRPC_IN_FLIGHT,
+    GRPC_CALMED,
     WORKERS,
     WORKER_RESTARTS,
     READY,

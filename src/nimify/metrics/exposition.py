@@ -19,21 +19,29 @@ def exposition(registry: Registry) -> str:
         families.setdefault(series.metric, []).append(series)
     lines: list[str] = []
     for metric, members in families.items():
-        lines.append(f"# HELP {metric.name} {_escaped_help(metric.help)}")
-        lines.append(f"# TYPE {metric.name} {metric.kind}")
+        lines.extend(head(metric))
         for series in members:
             lines.extend(_samples(registry, series))
     lines.append("")
     return "\n".join(lines)
 
 
+def head(metric: Metric) -> tuple[str, str]:
+    """The lines that come before the samples of a metric."""
+    return f"# HELP {metric.name} {_escaped_help(metric.help)}", f"# TYPE {metric.name} {metric.kind}"
+
+
+def sample_line(metric: Metric, label_values: tuple[str, ...], value: float) -> str:
+    """The line of one series of a counter or gauge."""
+    return f"{metric.name}{_braced(_labels(metric, label_values))} {_number(value)}"
+
+
 def _samples(registry: Registry, series: Series) -> Iterator[str]:
     metric = series.metric
-    labels = [f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, series.label_values, strict=True)]
     if metric.kind != "histogram":
-        value = registry.total(series.first_cell, how=metric.per_worker)
-        yield f"{metric.name}{_braced(labels)} {_number(value)}"
+        yield sample_line(metric, series.label_values, registry.total(series.first_cell, how=metric.per_worker))
         return
+    labels = _labels(metric, series.label_values)
     bounds = [*(_number(bound) for bound in metric.buckets), "+Inf"]
     counts = [registry.total(series.first_cell + index) for index in range(len(bounds))]
     for bound, count in zip(bounds, accumulate(counts), strict=True):
@@ -41,6 +49,10 @@ def _samples(registry: Registry, series: Series) -> Iterator[str]:
         yield f"{metric.name}_bucket{_braced([*labels, limit])} {_number(count)}"
     yield f"{metric.name}_sum{_braced(labels)} {_number(registry.total(series.first_cell + len(bounds)))}"
     yield f"{metric.name}_count{_braced(labels)} {_number(sum(counts))}"
+
+
+def _labels(metric: Metric, values: tuple[str, ...]) -> list[str]:
+    return [f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, values, strict=True)]
 
 
 def _braced(labels: list[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from nimify.metrics.catalog import Metric
 
-CELLS_PER_SLOT: Final = 1024
+CELLS_PER_SLOT: Final = 4096
 """Room for every series of one worker; registering more is a programming error that start-up would show."""
 _CELL_BYTES: Final = 8
 
@@ -47,6 +47,11 @@ class Counter:
     def add(self, amount: float = 1.0) -> None:
         """Add to it."""
         self._cells[self._index] += amount
+
+    @property
+    def cell(self) -> int:
+        """Where it is in every slot; see `Registry.total`."""
+        return self._index
 
 
 class Gauge(Counter):
@@ -80,6 +85,39 @@ class Histogram:
         cells = self._cells
         cells[self._first + bisect_left(self._bounds, value)] += 1.0
         cells[self._sum] += value
+
+    @property
+    def count_cells(self) -> range:
+        """Where its counts are in every slot; they add up to the number of observations."""
+        return range(self._first, self._sum)
+
+
+class RunTimes:
+    """How many runs there were, and how long their three parts took, for each number of rows up to a largest one."""
+
+    __slots__ = ("_cells", "_first", "_most")
+
+    COLUMNS: Final = 4
+
+    def __init__(self, cells: Cells, first: int, most_rows: int) -> None:
+        self._cells = cells
+        self._first = first
+        self._most = most_rows
+
+    def add(self, rows: int, input_ns: float, infer_ns: float, output_ns: float) -> None:
+        """Count one run; one of more rows than the largest is left out."""
+        if rows <= self._most:
+            cells, first = self._cells, self._first + (rows - 1) * self.COLUMNS
+            cells[first] += 1.0
+            cells[first + 1] += input_ns
+            cells[first + 2] += infer_ns
+            cells[first + 3] += output_ns
+
+    @property
+    def cells_by_rows(self) -> dict[int, range]:
+        """Where the count and the three times in nanoseconds are in every slot, by the number of rows."""
+        starts = range(self._first, self._first + self._most * self.COLUMNS, self.COLUMNS)
+        return {rows: range(start, start + self.COLUMNS) for rows, start in enumerate(starts, start=1)}
 
 
 class Registry:
@@ -119,13 +157,25 @@ class Registry:
         """Register a histogram."""
         return Histogram(self._cells, self._register(metric, label_values, len(metric.buckets) + 2), metric.buckets)
 
+    def unlisted_counter(self) -> Counter:
+        """A counter that is shared as the others are, but is no series of its own."""
+        return Counter(self._cells, self._reserve(1))
+
+    def run_times(self, most_rows: int) -> RunTimes:
+        """Times of runs by their rows, which are no series either: there would be too many."""
+        return RunTimes(self._cells, self._reserve(most_rows * RunTimes.COLUMNS), most_rows)
+
     def _register(self, metric: Metric, label_values: tuple[str, ...], cells: int) -> int:
         if len(label_values) != len(metric.labels):
             raise ValueError(f"{metric.name} needs the labels {metric.labels}")
+        first = self._reserve(cells)
+        self._series.append(Series(metric, label_values, first))
+        return first
+
+    def _reserve(self, cells: int) -> int:
         first = self._used
         if first + cells > CELLS_PER_SLOT:
             raise ValueError("CELLS_PER_SLOT is too small for the catalog")
-        self._series.append(Series(metric, label_values, first))
         self._used += cells
         return first
 

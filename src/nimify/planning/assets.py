@@ -1,7 +1,8 @@
 """Files that settings name: they are copied into the bundle, and the settings follow them.
 
-The owner's own processor, a label file, a sample of inputs: wherever they were, in the bundle they lie under
-`processors/` or `golden/`, and nimify.yaml names them there. So a bundle can be made again from its own folder.
+The owner's own processors and collectors, a label file, a sample of inputs: wherever they were, in the bundle they
+lie under `processors/` or `golden/`, and nimify.yaml names them there. So a bundle can be made again from its own
+folder.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from nimify.config import ModelConfig, PipelineConfig, StepConfig
+from nimify.config import CollectorConfig, ModelConfig, PipelineConfig, StepConfig
 from nimify.errors import ConfigError
-from nimify.serving.processors.loader import load_factory, own_file
-from nimify.serving.processors.processor import file_options
+from nimify.extensions.factory import file_options, load_factory
+from nimify.extensions.source import own_file
+from nimify.plugins import COLLECTORS, PROCESSORS
 
 PROCESSORS_FOLDER: Final = "processors"
+"""For all code of the owner's, collectors included: signatures and images cover it as a whole."""
 GOLDEN_FOLDER: Final = "golden"
 
 
@@ -42,21 +45,23 @@ def collect_assets(config: ModelConfig, root: Path) -> tuple[ModelConfig, tuple[
 
     Raises:
         ConfigError: A file does not exist.
-        PluginError: A processor cannot be found or imported, so that its file options are not known.
+        PluginError: A processor or collector cannot be found or imported, so that its file options are not known.
     """
-    collector = _Collector(root)
+    gatherer = _Gatherer(root)
     pipeline = PipelineConfig(
-        before=tuple(collector.step(step, "pipeline.before") for step in config.pipeline.before),
-        after=tuple(collector.step(step, "pipeline.after") for step in config.pipeline.after),
+        before=tuple(gatherer.step(step, "pipeline.before") for step in config.pipeline.before),
+        after=tuple(gatherer.step(step, "pipeline.after") for step in config.pipeline.after),
     )
+    collectors = tuple(gatherer.collector(step) for step in config.collectors)
     golden = config.golden
     if golden.sample is not None:
-        sample = collector.add(golden.sample, GOLDEN_FOLDER, field="golden.sample")
+        sample = gatherer.add(golden.sample, GOLDEN_FOLDER, field="golden.sample")
         golden = golden.model_copy(update={"sample": sample})
-    return config.model_copy(update={"pipeline": pipeline, "golden": golden}), tuple(collector.assets())
+    placed = {"pipeline": pipeline, "collectors": collectors, "golden": golden}
+    return config.model_copy(update=placed), tuple(gatherer.assets())
 
 
-class _Collector:
+class _Gatherer:
     """Gives each file one place, and two files of one name two places."""
 
     def __init__(self, root: Path) -> None:
@@ -67,15 +72,24 @@ class _Collector:
         return (Asset(path, source) for path, source in sorted(self._places.items()))
 
     def step(self, step: StepConfig, field: str) -> StepConfig:
+        use, options = self._code(PROCESSORS, step, field)
+        return StepConfig(use=use, options=options)
+
+    def collector(self, step: CollectorConfig) -> CollectorConfig:
+        use, options = self._code(COLLECTORS, step, "collectors")
+        return CollectorConfig(use=use, options=options, interval_s=step.interval_s)
+
+    def _code(self, group: str, step: StepConfig, field: str) -> tuple[str, dict[str, Any]]:
+        """What names the code in the bundle, and its options."""
         use, file = step.use, own_file(step.use)
         if file is None:
-            factory = load_factory(use, self._root)
+            factory = load_factory(group, use, self._root)
         else:
             source = self._source(file, field)
             name = use.rpartition(":")[2]
-            factory = load_factory(f"{source.name}:{name}", source.parent)
+            factory = load_factory(group, f"{source.name}:{name}", source.parent)
             use = f"{self.add(file, PROCESSORS_FOLDER, field=field)}:{name}"
-        return StepConfig(use=use, options=self._options(step.options, factory, field))
+        return use, self._options(step.options, factory, field)
 
     def _options(self, options: dict[str, Any], factory: object, field: str) -> dict[str, Any]:
         files = file_options(factory)

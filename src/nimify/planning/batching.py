@@ -14,7 +14,9 @@ from nimify.planning.resources import replica_bytes
 from nimify.quantities import human_bytes, human_rate
 
 MAX_MODEL_BYTES: Final = 1 << 30
-"""What a batch may make the model take beyond what it takes at batch 1, unless a memory limit was asked for."""
+"""What a batch may make the model take beyond what it takes at batch 1, unless a memory limit was asked for.
+
+A convention and nothing measured: what most nodes can spare for one replica."""
 
 _KEY: Final = "batching.max_batch_size"
 
@@ -94,7 +96,7 @@ def _within_memory(analysis: Analysis, decision: Decision, memory_limit: int | N
     figure = analysis.memory_at(decision.value)
     needed = "" if figure is None else human_bytes(figure.model_high_bytes)
     bound = (
-        f"stay under {human_bytes(MAX_MODEL_BYTES)} more than one row takes"
+        f"stay under {human_bytes(MAX_MODEL_BYTES)} more than one row takes, which is the rule without a memory limit"
         if memory_limit is None
         else f"fit into the {human_bytes(memory_limit)} that you allow"
     )

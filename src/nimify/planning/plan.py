@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from nimify.analysis.measure import Measurement
 from nimify.findings import Finding
 from nimify.formats.format import ModelInfo
 from nimify.serving.spec import ServiceSpec
@@ -52,12 +53,14 @@ class ServicePlan:
         service: Everything that the service must know; read by it at run time.
         decisions: In the order in which they were taken.
         findings: What a person should know, from the model, the analysis and the planning.
+        measured: What was measured for it, when that was asked for.
     """
 
     model: ModelInfo
     service: ServiceSpec
     decisions: tuple[Decision, ...]
     findings: tuple[Finding, ...] = ()
+    measured: Measurement | None = None
 
     def value(self, key: str) -> Any:
         """What was decided under a key.
@@ -75,4 +78,5 @@ class ServicePlan:
             "decisions": [decision.to_dict() for decision in self.decisions],
             "findings": [finding.to_dict() for finding in self.findings],
             "model": self.model.to_dict(),
+            **({} if self.measured is None else {"measured": self.measured.to_dict()}),
         }

@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from nimify.analysis.analysis import Analysis
-from nimify.config import ModelConfig, PipelineConfig, StepConfig
+from nimify.config import CollectorConfig, ModelConfig, PipelineConfig, StepConfig
+from nimify.metrics.collectors.step import CollectorStep
 from nimify.planning.accelerators import decide_gpu, decide_tensorrt
 from nimify.planning.batching import decide_batch_size, decide_queue_delay
+from nimify.planning.deployment import decide_deployment
 from nimify.planning.execution import decide_engine, decide_threads, is_data_dependent
 from nimify.planning.limits import decide_limits
 from nimify.planning.naming import decide_name
+from nimify.planning.objectives import decide_objectives
 from nimify.planning.plan import Decision, ServicePlan
 from nimify.planning.portability import portability_findings
 from nimify.planning.repository import MODEL_VERSION, place_files
@@ -40,22 +43,31 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
     batch_size = decide_batch_size(analysis, config.batching, config.resources.memory_limit)
     threads = decide_threads(config)
     limits = decide_limits(config.limits, signature.inputs, batch_size.value)
+    resources = _resources(analysis, config, batch_size.value, threads.value, limits)
     decisions = (
         decide_name(analysis, config),
         decide_engine(analysis),
         batch_size,
         decide_queue_delay(config.batching, batch_size.value),
         threads,
-        *_resources(analysis, config, batch_size.value, threads.value, limits),
+        *resources,
         *decide_tensorrt(analysis, config.tensorrt, batch_size.value),
         *limits,
+        *decide_objectives(
+            analysis,
+            config.objectives,
+            max_batch_size=batch_size.value,
+            cpus=_value(resources, "resources.cpu"),
+            request_timeout_s=_value(limits, "limits.request_timeout_s"),
+        ),
         decide_tolerances(signature, config.golden),
     )
     return ServicePlan(
         model=analysis.model,
         service=_service(analysis, config, decisions, api or signature),
-        decisions=decisions,
+        decisions=(*decisions, *decide_deployment(analysis, config.deployment, decisions)),
         findings=(*analysis.findings, *portability_findings(signature, batch_size.value)),
+        measured=analysis.measured,
     )
 
 
@@ -64,20 +76,28 @@ def _resources(
 ) -> list[Decision]:
     asked = config.resources
     instances = decide_instances(asked)
-    max_body_bytes: int = next(limit.value for limit in limits if limit.key == "limits.max_body_bytes")
     memory = decide_memory(
         analysis,
         asked,
         max_batch_size=max_batch_size,
         instances=instances.value,
-        max_body_bytes=max_body_bytes,
+        max_body_bytes=_value(limits, "limits.max_body_bytes"),
     )
     return [instances, *decide_cpu(analysis, asked, threads), *memory, decide_gpu(analysis, asked)]
+
+
+def _value(decisions: list[Decision], key: str) -> Any:
+    return next(decision.value for decision in decisions if decision.key == key)
 
 
 def plan_pipeline(config: PipelineConfig) -> Pipeline:
     """The processors around the engine, as the service reads them."""
     return Pipeline(before=_steps(config.before), after=_steps(config.after))
+
+
+def plan_collectors(collectors: tuple[CollectorConfig, ...]) -> tuple[CollectorStep, ...]:
+    """What adds metrics of the owner's own, as the service reads it."""
+    return tuple(CollectorStep(step.use, dict(step.options), step.interval_s) for step in collectors)
 
 
 def _steps(steps: tuple[StepConfig, ...]) -> tuple[ProcessorStep, ...]:
@@ -102,6 +122,7 @@ def _service(analysis: Analysis, config: ModelConfig, decisions: tuple[Decision,
         threads=decided["threads"],
         data_dependent=is_data_dependent(analysis.model.operators),
         pipeline=plan_pipeline(config.pipeline),
+        collectors=plan_collectors(config.collectors),
         limits=Limits(**{name: decided[f"limits.{name}"] for name in Limits.__dataclass_fields__}),
         description=config.description,
         license=License(**config.license.model_dump()),

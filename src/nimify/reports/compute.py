@@ -82,8 +82,15 @@ def _rows(compute: Compute, roofline: Roofline | None) -> Iterator[tuple[str, li
     if rest:
         left = sum(times.get(name, 0.0) for name in rest) if times else None
         yield f"{len(rest)} other kinds", _bars(sum(shares[name] for name in rest), left)
+    # The arithmetic of a body counts under its own operators, its time under the node that it belongs to.
+    for name in sorted(times.keys() - shares.keys()):
+        yield f"{plain(name, 40)}, with its body", [_time_bar(times[name])]
 
 
 def _bars(share: float, time: float | None) -> list[Bar]:
     bars = [Bar(share, "main", human_share(share))]
-    return bars if time is None else [*bars, Bar(time, "second", f"{human_share(time)} of time")]
+    return bars if time is None else [*bars, _time_bar(time)]
+
+
+def _time_bar(time: float) -> Bar:
+    return Bar(time, "second", f"{human_share(time)} of time")

@@ -6,6 +6,7 @@ Names come from strangers' files. `plain` also takes away what could turn the di
 from __future__ import annotations
 
 import html
+import re
 from typing import Final
 
 from nimify.errors import one_line, shortened
@@ -13,6 +14,7 @@ from nimify.errors import one_line, shortened
 LONGEST_NAME: Final = 80
 
 _VOID: Final = frozenset({"br", "hr", "meta", "link", "rect", "path", "line", "circle"})
+_BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=%|(?:[kMGT]i?)?B\b|m?s\b)")
 
 
 class Markup(str):
@@ -46,12 +48,17 @@ def element(tag: str, *content: Content, **attributes: str | float | None) -> Ma
 
 def join(*content: Content) -> Markup:
     """Several pieces of content one after the other."""
-    return Markup("".join(piece if isinstance(piece, Markup) else html.escape(piece) for piece in content if piece))
+    return Markup("".join(piece if isinstance(piece, Markup) else _escaped(piece) for piece in content if piece))
 
 
 def plain(text: object, limit: int = LONGEST_NAME) -> str:
     """Text from a model, on one line, without invisible characters, and not longer than `limit`."""
     return shortened(one_line(str(text)), limit)
+
+
+def _escaped(text: str) -> str:
+    """Text as markup; a line never breaks between a number and its unit."""
+    return html.escape(_BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text))
 
 
 def _text(value: str | float) -> str:

@@ -29,7 +29,7 @@ def measured_section(measured: Measurement | None) -> Markup | None:
     ]
     return card(
         "Measured on this machine",
-        table(("Batch", "Throughput", "rows/s", "p50", "p99", "peak memory"), rows, numbers=(2, 3, 4, 5)),
+        table(("Batch", "", "rows/s", "p50", "p99", "peak memory"), rows, numbers=(2, 3, 4, 5)),
         note(measured.stopped) if measured.stopped else None,
         basis="measured",
         lead=(

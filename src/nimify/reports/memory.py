@@ -55,7 +55,7 @@ def _chart(estimate: MemoryEstimate) -> Markup:
         Step(size, f"{f'{position}: ' if every else ''}{plain(node)}, {human_bytes(size)} of tensors")
         for position, (node, size) in enumerate(estimate.timeline, 1)
     ]
-    chart = AreaChart("Memory while each node runs, weights below", steps, base, "node", human_bytes)
+    chart = AreaChart("Memory while each node runs, weights below", steps, base, "step", human_bytes)
     return join(
         chart.draw(*_WIDE, "wide"),
         chart.draw(*_NARROW, "narrow", labels=False),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from nimify.analysis.analysis import Analysis
-from nimify.errors import EnvironmentProblem
 from nimify.quantities import human_bytes, human_count, human_rate, human_seconds, human_share
 from nimify.reports.blocks import tiles
 from nimify.reports.compute import compute_section, speed_section
+from nimify.reports.file import write_page
 from nimify.reports.findings import findings_section
 from nimify.reports.gpus import gpu_section
 from nimify.reports.hints import hints_section
@@ -26,8 +23,6 @@ from nimify.reports.versions import versions_section
 from nimify.version import __version__
 
 Fact = tuple[str, str, str]
-
-_FILE_MODE: Final = 0o644
 
 
 def render_report(analysis: Analysis) -> str:
@@ -56,26 +51,7 @@ def write_report(analysis: Analysis, path: Path) -> None:
     Raises:
         EnvironmentProblem: It cannot be written there.
     """
-    content = render_report(analysis).encode()
-    try:
-        _replace(path, content)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"The report cannot be written to '{path}' ({error.strerror}).", remedy="Choose another file with --report."
-        ) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        new.chmod(_FILE_MODE)
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    write_page(render_report(analysis), path)
 
 
 def _header(analysis: Analysis) -> Markup:

@@ -39,10 +39,15 @@ def _here(report: VersionReport) -> Markup:
 def _fit(release: ReleaseFit) -> Markup:
     if release.fits is None:
         return badge("unknown", "partly")
-    return verdict(release.fits, "fits" if release.fits else "does not fit")
+    if not release.fits:
+        return verdict(False, "does not fit")
+    return verdict(True, "fits") if release.trust == "known" else badge("should fit", "partly")
 
 
 def _lead(report: VersionReport) -> str:
     if report.newest_release is None:
         return "No release of Triton in the table is known to load this model."
-    return f"Triton {report.newest_release} is the newest release that loads this model."
+    if report.newest_known is None:
+        return f"Triton {report.newest_release} should load this model; its ONNX Runtime is not known."
+    newer = "" if report.newest_release == report.newest_known else f", and {report.newest_release} should do so too"
+    return f"Triton {report.newest_known} is the newest release that is known to load this model{newer}."

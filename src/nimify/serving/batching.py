@@ -39,11 +39,12 @@ class Job:
         inputs: The arrays by name.
         outputs: Names of the wanted outputs.
         rows: Length of the first axis when rows may be merged, otherwise 1.
+        priority: Whom it is put before in the queue: 1 goes first, larger numbers later, and 0 is behind all of them.
         deadline_s: Event-loop time after which nobody waits for the answer.
         cancelled: Set by whoever gave up on the answer.
     """
 
-    __slots__ = ("_done", "cancelled", "deadline_s", "inputs", "key", "outputs", "queued_ns", "rows")
+    __slots__ = ("_done", "cancelled", "deadline_s", "inputs", "key", "outputs", "priority", "queued_ns", "rows")
 
     def __init__(
         self,
@@ -52,10 +53,13 @@ class Job:
         rows: int,
         deadline_s: float,
         done: Callable[[Answer], None],
+        *,
+        priority: int = 0,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.rows = rows
+        self.priority = priority
         self.deadline_s = deadline_s
         self.cancelled = False
         self.queued_ns = 0
@@ -140,6 +144,8 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._busy = False
         self._wakeup: asyncio.Handle | None = None
+        self.running_since_s = math.inf
+        """When the run that is under way began, on `time.monotonic()`; infinite while there is none."""
 
     @property
     def idle(self) -> bool:
@@ -160,10 +166,20 @@ class Batcher:
         if self._merges:
             # In the model's order: clients list their inputs in any.
             job.key = tuple([job.inputs[name].shape[1:] for name in self._input_names])
-        self._queue.append(job)
+        if job.priority:
+            self._put_before_the_less_urgent(job)
+        else:
+            self._queue.append(job)
         self._metrics.pending.set(len(self._queue))
         if not self._busy:
             self._wake()
+
+    def _put_before_the_less_urgent(self, job: Job) -> None:
+        for position, other in enumerate(self._queue):
+            if not other.priority or other.priority > job.priority:
+                self._queue.insert(position, job)
+                return
+        self._queue.append(job)
 
     def _wake(self) -> None:
         if self._wakeup is not None:
@@ -227,17 +243,20 @@ class Batcher:
 
     def _execute(self, run: Run) -> None:
         """Run the engine; called by the runner, perhaps on another thread."""
+        self.running_since_s = time.monotonic()
         run.started_ns = time.perf_counter_ns()
         if len(run.jobs) > 1:
             try:
                 run.answers = self._run_merged(run)
                 run.merged = True
+                self.running_since_s = math.inf
                 return
             except (EngineRefused, _NotRowWise):
                 pass  # At least one of them is bad: find out which, so that the others are answered.
             except Exception as error:  # noqa: BLE001 - the same, and the queue must go on whatever happens
                 self._log.exception("engine failed on a merged batch", error)
         run.answers = [self._run_alone(run, job) for job in run.jobs]
+        self.running_since_s = math.inf
 
     def _run_merged(self, run: Run) -> list[Answer]:
         jobs = run.jobs
@@ -266,6 +285,7 @@ class Batcher:
         return [by_name[name] for name in wanted]
 
     def _run_alone(self, run: Run, job: Job) -> Answer:
+        self.running_since_s = time.monotonic()
         start = time.perf_counter_ns()
         try:
             return self._engine.run(job.inputs, job.outputs)
@@ -291,18 +311,21 @@ class Batcher:
 
     def _count(self, run: Run) -> None:
         metrics = self._metrics
-        rows = 0
+        rows, alone = 0, max(len(run.jobs), 1)
         for job in run.jobs:
             rows += job.rows
             if not run.merged:
                 metrics.batch_size.observe(job.rows)
+                metrics.run_times.add(job.rows, 0.0, run.infer_ns / alone, 0.0)
             waited_ns = run.started_ns - job.queued_ns
             metrics.queue_us.add(waited_ns / 1e3)
             metrics.queue_s.observe(waited_ns / 1e9)
         metrics.rows.add(rows)
         metrics.executions.add(1 if run.merged else len(run.jobs))
+        metrics.last_run_s.set(time.time())
         if run.merged:
             metrics.batch_size.observe(rows)
+            metrics.run_times.add(rows, run.input_ns, run.infer_ns, run.output_ns)
         # As in Triton, each request of a batch is billed the whole of its run.
         billed = len(run.jobs) if run.merged else 1
         metrics.compute_input_us.add(billed * run.input_ns / 1e3)

@@ -30,7 +30,8 @@ def classified(array: Array, datatype: Datatype, count: int, name: str, *, batch
     values = bf16_to_fp32(array) if datatype.name == "BF16" else array
     rows = values.reshape(values.shape[0], prod(values.shape[1:])) if batched else values.reshape(1, -1)
     count = min(count, rows.shape[1])
-    keys = -rows.astype(np.float64) if datatype.is_float else np.invert(rows)  # inverting cannot overflow
+    with np.errstate(invalid="ignore"):  # a signalling not-a-number is no fault of ours
+        keys = -rows.astype(np.float64) if datatype.is_float else np.invert(rows)  # inverting cannot overflow
     order = np.argsort(keys, axis=1, kind="stable")[:, :count]
     written = "{:f}".format if datatype.is_float else str
     result = np.empty((rows.shape[0], count), dtype=object)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Answer, Job
@@ -14,7 +14,7 @@ from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.json_tensors import quoted, whole_number
 from nimify.serving.logs import Log
-from nimify.serving.model import ServedModel
+from nimify.serving.spec import ServiceSpec
 from nimify.serving.validation import InputContract
 from nimify.tensors import Datatype, TensorSpec
 
@@ -28,9 +28,36 @@ _FAILURE_REASONS: Final = {
 
 
 _MAX_TIMEOUT_US: Final = 2**53
+_MAX_PRIORITY: Final = 2**32 - 1
 
 Done = Callable[[Answer], bool]
 """Takes the answer; false when more is to be done before the client has it, and `DataPlane.count` is called then."""
+
+
+class RequestQueue(Protocol):
+    """The queue before an engine."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a request, to be answered later.
+
+        Raises:
+            RequestFault: The queue is full.
+        """
+        ...
+
+
+class Model(Protocol):
+    """A model that is, or will be, able to answer."""
+
+    @property
+    def spec(self) -> ServiceSpec:
+        """What it is."""
+        ...
+
+    @property
+    def batcher(self) -> RequestQueue | None:
+        """The queue before its engine; `None` while it cannot answer."""
+        ...
 
 
 @dataclass(slots=True)
@@ -43,6 +70,7 @@ class InferenceRequest:
         outputs: Names of the wanted outputs; all when empty.
         received_ns: `time.perf_counter_ns()` when the request arrived.
         timeout_s: How long the client wants to wait; 0 for as long as the service allows.
+        priority: How urgent it is beside others that wait, see `Job`.
     """
 
     inputs: Mapping[str, Array]
@@ -50,12 +78,13 @@ class InferenceRequest:
     outputs: tuple[str, ...]
     received_ns: int
     timeout_s: float = 0.0
+    priority: int = 0
 
 
 class DataPlane:
     """Validates requests, queues them, and counts what became of them."""
 
-    def __init__(self, model: ServedModel, *, request_timeout_s: float, metrics: ModelMetrics, log: Log) -> None:
+    def __init__(self, model: Model, *, request_timeout_s: float, metrics: ModelMetrics, log: Log) -> None:
         self.model = model
         spec = model.spec
         self._request_timeout_s = request_timeout_s
@@ -96,7 +125,7 @@ class DataPlane:
                 done(answer)
             self.count(answer, request.received_ns)
 
-        job = Job(request.inputs, outputs, rows, self._loop.time() + timeout_s, finish)
+        job = Job(request.inputs, outputs, rows, self._loop.time() + timeout_s, finish, priority=request.priority)
         batcher.submit(job)
         return job
 
@@ -115,11 +144,14 @@ class DataPlane:
         """Cancel a request whose answer nobody waits for, because its client left or its time is over."""
         job.cancel()
         self._metrics.failure["REJECTED" if timed_out else "CANCELED"].add()
+        if timed_out:
+            self._metrics.errors[Kind.DEADLINE_EXCEEDED.value].add()
 
     def count(self, answer: Answer, received_ns: int) -> None:
         """Count what became of a request that ran."""
         if isinstance(answer, RequestFault):
             self.count_failure(answer)
+            self._metrics.failed_us.add((time.perf_counter_ns() - received_ns) / 1e3)
             return
         elapsed_ns = time.perf_counter_ns() - received_ns
         self._metrics.success.add()
@@ -129,6 +161,9 @@ class DataPlane:
     def count_failure(self, fault: RequestFault) -> None:
         """Count a request that failed before or in the data plane."""
         self._metrics.failure[_FAILURE_REASONS.get(fault.kind, "OTHER")].add()
+        error = self._metrics.errors.get(fault.kind.value)
+        if error is not None:
+            error.add()
 
 
 def timeout_s(parameters: Mapping[str, Any]) -> float:
@@ -141,3 +176,15 @@ def timeout_s(parameters: Mapping[str, Any]) -> float:
     if type(timeout_us) is not int or not 0 <= timeout_us <= _MAX_TIMEOUT_US:
         raise invalid("The parameter 'timeout' must be a whole number of microseconds, 0 or more.")
     return timeout_us / 1e6
+
+
+def priority(parameters: Mapping[str, Any]) -> int:
+    """How urgent a request is, as its parameter `priority` says: 1 most of all, 0 when it does not say.
+
+    Raises:
+        RequestFault: It is not a whole number, or negative.
+    """
+    given = whole_number(parameters.get("priority", 0))
+    if type(given) is not int or not 0 <= given <= _MAX_PRIORITY:
+        raise invalid(f"The parameter 'priority' must be a whole number from 0 to {_MAX_PRIORITY}.")
+    return given

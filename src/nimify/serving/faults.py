@@ -16,6 +16,8 @@ class Kind(Enum):
     """The request is wrong; sending it again will not help."""
     REFUSED_BY_MODEL = "refused_by_model"
     """The request is well formed, but the model cannot process its values."""
+    UNAUTHENTICATED = "unauthenticated"
+    """The caller has not shown a key that is accepted."""
     NOT_FOUND = "not_found"
     """There is no such route, model or version."""
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -56,6 +58,12 @@ class RequestFault(Exception):
         self.kind = kind
         self.message = message
         self.retry_after_s = retry_after_s
+
+
+def detached(fault: RequestFault) -> RequestFault:
+    """The fault without what led to it: that would hold all that was in hand, until a garbage collection."""
+    fault.__context__ = fault.__cause__ = None
+    return fault.with_traceback(None)
 
 
 def invalid(message: str) -> RequestFault:

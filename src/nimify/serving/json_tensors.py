@@ -92,7 +92,20 @@ def array_from_list(data: Any, datatype: Datatype, shape: tuple[int, ...], name:
             raise invalid(f"The data of {quoted(name)} is nested as {list(nested)}, but its shape is {list(shape)}.")
     if len(flat) != prod(shape):
         raise invalid(f"{quoted(name)} has {len(flat)} elements, but its shape {list(shape)} holds {prod(shape)}.")
-    return shaped(_elements(flat, datatype, name), shape, name)
+    return shaped(elements(flat, datatype, name), shape, name)
+
+
+def fitted(array: Array, shape: tuple[int, ...], name: str) -> Array:
+    """An array that was given flat, or nested as its shape says, in that shape.
+
+    Raises:
+        RequestFault: It is neither.
+    """
+    if array.ndim > 1 and array.shape != shape:
+        raise invalid(f"The data of {quoted(name)} is nested as {list(array.shape)}, but its shape is {list(shape)}.")
+    if array.size != prod(shape):
+        raise invalid(f"{quoted(name)} has {array.size} elements, but its shape {list(shape)} holds {prod(shape)}.")
+    return shaped(array, shape, name)
 
 
 def array_from_nested(data: Any, datatype: Datatype, rank: int, name: str) -> Array:
@@ -102,7 +115,7 @@ def array_from_nested(data: Any, datatype: Datatype, rank: int, name: str) -> Ar
         RequestFault: The nesting is not regular or not of that rank, or the elements do not fit the datatype.
     """
     shape, flat = _flattened(data, rank, name)
-    return shaped(_elements(flat, datatype, name), shape, name)
+    return shaped(elements(flat, datatype, name), shape, name)
 
 
 def _flattened(data: Any, rank: int, name: str) -> tuple[tuple[int, ...], list[Any]]:
@@ -119,7 +132,12 @@ def _flattened(data: Any, rank: int, name: str) -> tuple[tuple[int, ...], list[A
     return tuple(shape), level
 
 
-def _elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+def elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+    """A flat list as an array of a datatype.
+
+    Raises:
+        RequestFault: An element does not fit the datatype.
+    """
     types = set(map(type, flat))
     if float in types and datatype.is_integer:
         flat = [whole_number(value) for value in flat]

@@ -12,6 +12,7 @@ class State(float, Enum):
 
     STOPPING = -1.0
     STARTING = 0.0
+    DRIFTED = 0.5
     READY = 1.0
 
 
@@ -29,9 +30,23 @@ class Lifecycle:
             registry.set_state(State.STARTING)
 
     def worker_ready(self) -> None:
-        """This worker has loaded its model."""
+        """This worker has loaded its model; nothing changes for one that was told to stop."""
+        if self._registry.state < State.STARTING:
+            return
         self._registry.set_state(State.READY)
         self._gauge.set(1.0)
+
+    def worker_loading(self) -> None:
+        """This worker has lost its model, and loads it again; nothing changes for one that was told to stop."""
+        if self._registry.state > State.STOPPING:
+            self._registry.set_state(State.STARTING)
+            self._gauge.set(0.0)
+
+    def drifted(self, drifted: bool) -> None:
+        """The files of the model have changed since this worker loaded it, or are as they were."""
+        if self._registry.state > State.STARTING:
+            self._registry.set_state(State.DRIFTED if drifted else State.READY)
+            self._gauge.set(0.0 if drifted else 1.0)
 
     def stopping(self) -> None:
         """This worker was told to stop; all of them are no longer ready."""
@@ -41,9 +56,18 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether the service can answer and will go on doing so."""
-        return min(self._registry.states) > State.STARTING
+        return min(self._registry.states) >= State.READY
 
     @property
     def reason(self) -> str:
         """Why it is not ready."""
-        return "it is stopping" if min(self._registry.states) < State.STARTING else "the model is loading"
+        if self.is_stopping:
+            return "it is stopping"
+        if min(self._registry.states) > State.STARTING:
+            return "the model's files have changed since it was loaded"
+        return "the model is loading"
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether any worker was told to stop."""
+        return min(self._registry.states) < State.STARTING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Batcher, Runner
 from nimify.serving.engines.engine import Array, Engine, EngineRefused
 from nimify.serving.logs import Log
+from nimify.serving.private_copy import needs_copy, private_copy
 from nimify.serving.runners import InlineRunner, ThreadRunner, on_a_thread
 from nimify.serving.spec import Limits, ServiceSpec
 from nimify.tensors import TensorSpec
@@ -53,6 +55,11 @@ class ServedModel:
         """Whether it can answer."""
         return self.batcher is not None
 
+    @property
+    def running_for_s(self) -> float:
+        """How long the engine has been at the run that is under way; 0 while there is none."""
+        return 0.0 if self.batcher is None else max(0.0, time.monotonic() - self.batcher.running_since_s)
+
     async def load(self, *, verify: bool) -> None:
         """Verify, load and warm up, off the event loop.
 
@@ -89,18 +96,11 @@ class ServedModel:
         )
 
     def _open(self, verify: bool) -> tuple[Engine, float | None]:
-        seen = self._verify() if verify else {}
-        engine: Engine = (
-            plugins.find(plugins.ENGINES, self.spec.engine)
-            .load()
-            .load(self._bundle / self.spec.model_file, threads=self._threads)
-        )
-        for path, identity in seen.items():
-            # The engine opens files by name: one that was exchanged behind the digest's back is not what was verified.
-            if _identity(self._bundle / path) != identity:
-                raise BundleDamaged(
-                    f"The model file '{path}' changed while it was loaded.", remedy="Start again when it is complete."
-                )
+        if needs_copy(self._bundle, self.spec):
+            with private_copy(self._bundle, self.spec, verify=verify, log=self._log) as folder:
+                engine = self._opened(folder) if folder is not None else self._open_in_place(verify)
+        else:
+            engine = self._open_in_place(verify)
         if not _same_names(engine, self.spec):
             raise BundleDamaged(
                 f"The model file of '{self.spec.name}' has other inputs or outputs than the plan says.",
@@ -108,28 +108,19 @@ class ServedModel:
             )
         return engine, self._warm_up(engine)
 
-    def _verify(self) -> dict[str, tuple[int, ...]]:
-        """Compare every model file with its digest; which files they were, by path."""
-        seen = {}
-        for file in self.spec.model_files:
-            path = self._bundle / file.path
-            digest = hashlib.sha256()
-            try:
-                seen[file.path] = _identity(path)
-                with path.open("rb") as stream:
-                    while chunk := stream.read(1 << 20):
-                        digest.update(chunk)
-            except OSError as error:
-                raise BundleDamaged(
-                    f"The model file '{file.path}' cannot be read ({error.strerror}).",
-                    remedy="Write the bundle again with: nimify create MODEL --force",
-                ) from error
-            if digest.hexdigest() != file.sha256:
-                raise BundleDamaged(
-                    f"The model file '{file.path}' does not match its digest in plan.json.",
-                    remedy="Restore the file, or write the bundle again with: nimify create MODEL --force",
-                )
-        return seen
+    def _open_in_place(self, verify: bool) -> Engine:
+        seen = verify_files(self._bundle, self.spec) if verify else {}
+        engine = self._opened(self._bundle)
+        refuse_changed_files(self._bundle, seen)
+        return engine
+
+    def _opened(self, folder: Path) -> Engine:
+        engine: Engine = (
+            plugins.find(plugins.ENGINES, self.spec.engine)
+            .load()
+            .load(folder / self.spec.model_file, threads=self._threads)
+        )
+        return engine
 
     def _warm_up(self, engine: Engine) -> float | None:
         """Run a few times; the seconds of a full batch, or `None` when it is long or depends on the request."""
@@ -164,7 +155,50 @@ class ServedModel:
             self._engine.close()
 
 
-def _identity(path: Path) -> tuple[int, ...]:
+def verify_files(bundle: Path, spec: ServiceSpec) -> dict[str, tuple[int, ...]]:
+    """Compare every model file with its digest; which files they were, by path; blocks.
+
+    Raises:
+        BundleDamaged: One is missing, or does not match.
+    """
+    seen = {}
+    for file in spec.model_files:
+        path = bundle / file.path
+        digest = hashlib.sha256()
+        try:
+            seen[file.path] = file_identity(path)
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise BundleDamaged(
+                f"The model file '{file.path}' cannot be read ({error.strerror}).",
+                remedy="Write the bundle again with: nimify create MODEL --force",
+            ) from error
+        if digest.hexdigest() != file.sha256:
+            raise BundleDamaged(
+                f"The model file '{file.path}' does not match its digest in plan.json.",
+                remedy="Restore the file, or write the bundle again with: nimify create MODEL --force",
+            )
+    return seen
+
+
+def refuse_changed_files(bundle: Path, seen: Mapping[str, tuple[int, ...]]) -> None:
+    """See to it that the files are still those that `verify_files` has seen.
+
+    The engine opens files by name: one that was exchanged behind the digest's back is not what was verified.
+
+    Raises:
+        BundleDamaged: One of them has changed.
+    """
+    for path, identity in seen.items():
+        if file_identity(bundle / path) != identity:
+            raise BundleDamaged(
+                f"The model file '{path}' changed while it was loaded.", remedy="Start again when it is complete."
+            )
+
+
+def file_identity(path: Path) -> tuple[int, ...]:
     """What changes when a file is exchanged or written to."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

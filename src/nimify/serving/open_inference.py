@@ -7,16 +7,19 @@ that all of them speak the same protocol.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import RequestFault, invalid
-from nimify.serving.json_tensors import array_from_list, checked_shape, json_ready, quoted
-from nimify.serving.raw_tensors import array_from_bytes, bytes_from_array
+from nimify.serving.json_tensors import array_from_list, checked_shape, fitted, json_ready, quoted
+from nimify.serving.long_arrays import LongArrays, LongText
+from nimify.serving.raw_tensors import array_from_bytes, bytes_from_array, view_of_array
 from nimify.tensors import DATATYPES, Datatype, TensorSpec
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
@@ -57,7 +60,7 @@ class OutputTensor:
     binary: bool
 
 
-def parse_object(text: bytes | memoryview) -> dict[str, Any]:
+def parse_object(text: bytes | bytearray | memoryview) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
@@ -72,7 +75,9 @@ def parse_object(text: bytes | memoryview) -> dict[str, Any]:
     return value
 
 
-def split(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
+def split(
+    body: bytes | bytearray | memoryview | mmap.mmap, header_length: int | None
+) -> tuple[dict[str, Any], memoryview]:
     """The JSON part of a body as an object, and the raw bytes behind it.
 
     Args:
@@ -83,20 +88,40 @@ def split(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memor
         RequestFault: The JSON part is not a JSON object, or is longer than the body.
     """
     if header_length is None:
-        return parse_object(body), memoryview(b"")
-    if not 0 <= header_length <= len(body):
-        raise invalid(f"{HEADER_LENGTH} says {header_length} bytes, but the body has {len(body)}.")
+        return parse_object(memoryview(body)), memoryview(b"")
     view = memoryview(body)
-    return parse_object(view[:header_length]), view[header_length:]
+    return parse_object(_checked_header(view, header_length)), view[header_length:]
 
 
-def decode_tensors(rows: Any, raw: memoryview, *, key: str) -> tuple[dict[str, Array], dict[str, Datatype]]:
+def split_long(
+    body: bytes | bytearray | memoryview | mmap.mmap, header_length: int | None
+) -> tuple[LongArrays, dict[str, Any], memoryview]:
+    """As `split`, for a body that is too long to be read in one piece: its long arrays come beside it."""
+    view = memoryview(body)
+    if header_length is None and not isinstance(body, memoryview):
+        arrays, raw = LongArrays(body), memoryview(b"")
+    else:
+        header = view if header_length is None else _checked_header(view, header_length)
+        arrays, raw = LongArrays(bytes(header)), view[len(header) :]
+    return arrays, parse_object(arrays.skeleton), raw
+
+
+def _checked_header(view: memoryview, header_length: int) -> memoryview:
+    if not 0 <= header_length <= len(view):
+        raise invalid(f"{HEADER_LENGTH} says {header_length} bytes, but the body has {len(view)}.")
+    return view[:header_length]
+
+
+def decode_tensors(
+    rows: Any, raw: memoryview, *, key: str, long_arrays: LongArrays | None = None
+) -> tuple[dict[str, Array], dict[str, Datatype]]:
     """The tensors that a message lists under `inputs` or `outputs`.
 
     Args:
         rows: The list, as parsed.
         raw: The bytes behind the JSON part.
         key: What the list is called, for messages.
+        long_arrays: What was cut out of the message, when it is long.
 
     Raises:
         RequestFault: The list is not well formed, or a tensor does not hold what it says.
@@ -112,7 +137,7 @@ def decode_tensors(rows: Any, raw: memoryview, *, key: str) -> tuple[dict[str, A
             raise invalid(f"{quoted(name)} is given twice.")
         size = _binary_size(row, name)
         if size is None:
-            tensors[name] = array_from_list(row.get("data"), datatype, shape, name)
+            tensors[name] = _json_tensor(row.get("data"), datatype, shape, name, long_arrays)
         else:
             if size > len(raw) - position:
                 raise invalid(f"{quoted(name)} says {size} binary bytes, but only {len(raw) - position} are left.")
@@ -122,6 +147,16 @@ def decode_tensors(rows: Any, raw: memoryview, *, key: str) -> tuple[dict[str, A
     if position != len(raw):
         raise invalid(f"The body has {len(raw) - position} bytes more than its tensors take.")
     return tensors, datatypes
+
+
+def _json_tensor(
+    data: Any, datatype: Datatype, shape: tuple[int, ...], name: str, long_arrays: LongArrays | None
+) -> Array:
+    text = None if long_arrays is None else long_arrays.find(data)
+    if text is None:
+        return array_from_list(data, datatype, shape, name)
+    array = text.array(datatype, name)
+    return array_from_list(array, datatype, shape, name) if isinstance(array, list) else fitted(array, shape, name)
 
 
 def _described(row: Any, key: str) -> tuple[str, Datatype, tuple[int, ...]]:
@@ -179,11 +214,7 @@ def encode(fields: Mapping[str, Any], tensors: Iterable[OutputTensor], *, key: s
     rows: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for tensor in tensors:
-        row: dict[str, Any] = {
-            "name": tensor.name,
-            "datatype": tensor.datatype.name,
-            "shape": list(tensor.array.shape),
-        }
+        row = _row(tensor)
         if tensor.binary:
             blob = bytes_from_array(tensor.array, tensor.datatype)
             row["parameters"] = {"binary_data_size": len(blob)}
@@ -193,6 +224,32 @@ def encode(fields: Mapping[str, Any], tensors: Iterable[OutputTensor], *, key: s
         rows.append(row)
     header = orjson.dumps({**fields, key: rows}, option=_DUMP_OPTIONS)
     return (b"".join((header, *blobs)), len(header)) if blobs else (header, None)
+
+
+def _row(tensor: OutputTensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": list(tensor.array.shape)}
+
+
+def encode_long(
+    fields: Mapping[str, Any], tensors: Iterable[OutputTensor], *, key: str
+) -> tuple[memoryview, int | None]:
+    """Write a long message beside an event loop, so that no step of it takes long; see `encode`."""
+    rows: list[dict[str, Any]] = []
+    blobs: list[memoryview] = []
+    text = LongText()
+    for tensor in tensors:
+        row = _row(tensor)
+        if tensor.binary:
+            blob = view_of_array(tensor.array, tensor.datatype)
+            row["parameters"] = {"binary_data_size": len(blob)}
+            blobs.append(blob)
+        else:
+            ready = json_ready(tensor.array.reshape(-1), tensor.datatype)
+            row["data"] = text.cut(ready) if isinstance(ready, np.ndarray) else ready
+        rows.append(row)
+    skeleton = orjson.dumps({**fields, key: rows}, option=_DUMP_OPTIONS)
+    body = text.join(skeleton, *blobs)
+    return body, len(body) - sum(map(len, blobs)) if blobs else None
 
 
 def encode_request(
@@ -275,8 +332,10 @@ __all__ = [
     "decode_response",
     "decode_tensors",
     "encode",
+    "encode_long",
     "encode_request",
     "encode_response",
     "parse_object",
     "split",
+    "split_long",
 ]

@@ -63,6 +63,14 @@ def bytes_from_array(array: Array, datatype: Datatype) -> bytes:
     return b"".join(struct.pack("<I", len(item)) + item for item in array.ravel().tolist())
 
 
+def view_of_array(array: Array, datatype: Datatype) -> memoryview:
+    """The same without a copy, where the array's memory holds just that."""
+    if not datatype.itemsize or not array.size:
+        return memoryview(bytes_from_array(array, datatype))
+    view: memoryview = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return view
+
+
 def _bytes_elements(raw: bytes | memoryview, count: int, name: str) -> Array:
     # Every element takes at least its length prefix: refuse before allocating for a count that cannot be there.
     if count * 4 > len(raw):

@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from nimify.metrics.collectors.board import Board
 from nimify.metrics.registry import Registry
-from nimify.serving.listener import bind, url_of
+from nimify.serving.entrance import Entrance
+from nimify.serving.listener import bind, passed, url_of
 from nimify.serving.logs import Log
 from nimify.serving.settings import ServiceSettings
 from nimify.serving.spec import ServiceSpec
+
+if TYPE_CHECKING:
+    from nimify.serving.signed import SignedBundle
 
 _OPEN_FILES: Final = 65_536
 """More than any sensible number of connections needs."""
@@ -31,17 +36,28 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
         0 when every request was answered, 8 when some were not when their grace was over.
 
     Raises:
-        BundleDamaged: The bundle cannot be read, or a model file does not match its digest.
+        BundleDamaged: The bundle cannot be read, or a file does not match its digest or the signature.
+        ConfigError: The API keys, the files of TLS or the key of the signature cannot be used.
         EnvironmentProblem: The address cannot be used.
         ModelError: The engine cannot load the model.
     """
+    signed = _signed(bundle, settings)
     spec = ServiceSpec.load(bundle)
+    if signed is not None:
+        signed.check(spec)
     log = Log(settings.log_level, json_lines=settings.json_logs)
+    entrance = Entrance.open(settings, log=log)
     _allow_open_files()
-    listener = bind(settings.host, settings.port)
+    given = passed("http")
+    listener = given or bind(settings.host, settings.port)
+    grpc_listener = None
     try:
+        if settings.grpc and settings.triton is None:  # otherwise it is Triton's
+            grpc_listener = passed("grpc") or bind(
+                settings.host, settings.effective_grpc_port, option="--grpc-port (or leave gRPC out with --no-grpc)"
+            )
         if announce is not None:
-            announce(spec, url_of(listener))
+            announce(spec, url_of(listener, entrance.scheme))
         from nimify.serving.worker import WorkerContext, run_worker
 
         context = WorkerContext(
@@ -49,18 +65,34 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
             spec=spec,
             settings=settings,
             listener=listener,
+            grpc_listener=grpc_listener,
+            entrance=entrance,
+            listener_passed=given is not None,
             registry=Registry(workers=settings.workers),
+            board=Board(len(spec.collectors)),
             log=log,
             started_s=time.time(),
+            signed=signed,
         )
         if settings.workers == 1:
             return run_worker(context)
         from nimify.serving.supervisor import Supervisor
 
-        log.info("starting", url=url_of(listener), workers=settings.workers)
+        log.info("starting", url=url_of(listener, entrance.scheme), workers=settings.workers)
         return Supervisor(context, run_worker).run()
     finally:
         listener.close()
+        if grpc_listener is not None:
+            grpc_listener.close()
+
+
+def _signed(bundle: Path, settings: ServiceSettings) -> SignedBundle | None:
+    """What was signed of the bundle, when it must be signed; imported only then."""
+    if settings.verify_key is None:
+        return None
+    from nimify.serving.signed import SignedBundle
+
+    return SignedBundle.open(bundle, settings.verify_key)
 
 
 def _allow_open_files() -> None:

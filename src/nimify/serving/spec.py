@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from nimify.errors import BundleDamaged
+from nimify.metrics.collectors.step import CollectorStep
 from nimify.tensors import Signature
 
 PLAN_FILE = "plan.json"
@@ -116,6 +117,7 @@ class ServiceSpec:
         max_batch_size: Most rows in one run of the engine; 0 when requests must not be merged.
         max_queue_delay_us: How long a request may wait for company, in microseconds; 0: never.
         threads: Threads inside the engine; 0: as many as the process may use.
+        collectors: What adds metrics of the owner's own to `/v1/metrics`.
         data_dependent: Whether the values of an input, and not only its shape, may decide how long a run takes.
     """
 
@@ -133,6 +135,7 @@ class ServiceSpec:
     threads: int = 0
     data_dependent: bool = False
     pipeline: Pipeline = Pipeline()
+    collectors: tuple[CollectorStep, ...] = ()
     limits: Limits = Limits()
     description: str = ""
     license: License = License()
@@ -158,11 +161,13 @@ class ServiceSpec:
                     before=tuple(ProcessorStep(**step) for step in data["pipeline"]["before"]),
                     after=tuple(ProcessorStep(**step) for step in data["pipeline"]["after"]),
                 ),
+                "collectors": tuple(CollectorStep(**step) for step in data.get("collectors", ())),
                 "limits": Limits(**data["limits"]),
                 "license": License(**data["license"]),
             }
         )
-        for part in (spec, *spec.model_files, *spec.pipeline.before, *spec.pipeline.after, spec.limits, spec.license):
+        steps = (*spec.pipeline.before, *spec.pipeline.after, *spec.collectors)
+        for part in (spec, *spec.model_files, *steps, spec.limits, spec.license):
             _check_types(part)
         return spec
 

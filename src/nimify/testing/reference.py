@@ -139,6 +139,7 @@ def _configuration() -> str:
 
 
 def _setting_rows(model: Any, node: Mapping[str, Any], root: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    names = {field.alias or name: name for name, field in model.model_fields.items()}
     meanings = _meanings(model) | (_limit_meanings() if prefix == "limits." else {})
     for name, field in node["properties"].items():
         reference = field.get("$ref", "")
@@ -147,7 +148,7 @@ def _setting_rows(model: Any, node: Mapping[str, Any], root: Mapping[str, Any], 
             yield from _setting_rows(inner, root["$defs"][reference.rpartition("/")[2]], root, f"{prefix}{name}.")
         else:
             default = "" if field.get("default") is None else f"`{json.dumps(field['default'])}`"
-            meaning = meanings.get(name, "").replace("|", "\\|")
+            meaning = meanings.get(names[name], "").replace("|", "\\|")
             yield f"| `{prefix}{name}` | {_kind(field)} | {default} | {meaning} |"
 
 
@@ -158,7 +159,8 @@ def _kind(field: Mapping[str, Any]) -> str:
 
 def _bounded(option: Mapping[str, Any]) -> str:
     if option.get("type") == "array":
-        return "list of processors"
+        names = option["items"].get("enum")
+        return f"list of {', '.join(f'`{name}`' for name in names)}" if names else f"list of {_items(option)}"
     low = option.get("minimum", option.get("exclusiveMinimum"))
     high = option.get("maximum")
     kind = {"string": "text", "integer": "whole number"}.get(option.get("type", ""), option.get("type", "any"))
@@ -167,6 +169,10 @@ def _bounded(option: Mapping[str, Any]) -> str:
     if low is not None:
         return f"{kind}, {'more than' if 'exclusiveMinimum' in option else 'at least'} {low}"
     return str(kind)
+
+
+def _items(option: Mapping[str, Any]) -> str:
+    return "collectors" if "CollectorConfig" in str(option["items"].get("$ref", "")) else "processors"
 
 
 def _meanings(model: Any) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nimify.analysis.binding import default_binding
+from nimify.analysis.binding import default_binding, free_axis_names
 from nimify.tensors import DATATYPES, Dim, Signature, TensorSpec
 
 
@@ -48,3 +48,10 @@ def test_an_axis_has_one_length_wherever_it_stands() -> None:
     """The batch of one input is the batch of another, wherever it stands there."""
     taken = signature(x=("FP32", ("batch", 2)), h=("FP32", (2, "batch", 8)))
     assert default_binding(taken, batch=3) == {"batch": 3}
+
+
+def test_every_free_axis_is_named_once() -> None:
+    """Names that inputs share count once; axes without a name get one."""
+    taken = signature(ids=("INT64", ("N", "S")), mask=("INT64", ("N", "S")), image=("FP32", ("N", 3, None)))
+
+    assert free_axis_names(taken) == ("N", "S", "image.2")

@@ -328,6 +328,31 @@ def test_every_shape_and_type_is_what_the_engine_computes(kind: str, tmp_path: P
             assert value.element_type == TensorProto.DataType.Name(helper.np_dtype_to_tensor_dtype(array.dtype)), name
 
 
+@pytest.mark.parametrize(
+    ("policy", "height", "width", "sizes"),
+    [
+        ("not_larger", 283, 21, [200, 118]),
+        ("not_larger", 60, 21, [30, 300]),
+        ("not_smaller", 60, 21, [30, 1]),
+        ("not_smaller", 114, 144, [38, 300]),
+        ("not_larger", 150, 375, [30, 1]),
+    ],
+)
+def test_one_scale_for_all_axes_is_rounded_as_the_engine_does(
+    policy: str, height: int, width: int, sizes: list[int]
+) -> None:
+    """Halves, what single precision makes of them, and an axis that vanishes."""
+    node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], axes=[2, 3], keep_aspect_ratio_policy=policy)
+    proto = model(
+        [node], [info("x", F, [1, 1, height, width])], [info("y", F, None)], [numbers("sizes", sizes)], opset=18
+    )
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    (found,) = session.run(None, {"x": np.zeros((1, 1, height, width), np.float32)})
+
+    assert infer_model(proto, {}).values["y"].shape == found.shape
+
+
 @pytest.mark.parametrize("kind", sorted(set(CASES) - {"loop_that_grows"}))
 def test_nothing_is_unknown_in_models_that_are_served(kind: str) -> None:
     """No gap is left, and every value has a type and a shape."""

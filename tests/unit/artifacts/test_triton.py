@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nimify.artifacts.protos import model_config_pb2 as pb
 from nimify.artifacts.triton import model_config, parse_config, triton_artifact
+from nimify.serving.grpc.protos import model_config_pb2 as pb
 from nimify.tensors import DATATYPES, Signature, TensorSpec
 from nimify.testing import models
 

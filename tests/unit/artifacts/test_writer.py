@@ -384,7 +384,14 @@ def test_drift_shows_what_would_change(prepare: Prepare, bundle: Path) -> None:
     drift = check_bundle(bundle, prepare("tiny", name="one", description="new").items())
     assert drift
     assert drift.missing == ("golden/golden.json",)
-    assert set(drift.changed) == {"plan.json", "openapi.json", "manifest.json"}
+    assert set(drift.changed) == {
+        "plan.json",
+        "openapi.json",
+        "manifest.json",
+        "chart/Chart.yaml",
+        "container/Dockerfile.cpu",
+        "container/Dockerfile.triton",
+    }
     assert '+    "description": "new",' in drift.diff
     assert "Missing in the bundle: golden/golden.json" in drift.diff
     renamed = check_bundle(bundle, prepare("tiny", name="two").items())

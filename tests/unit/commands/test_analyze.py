@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nimify import cli
 from nimify.analysis import measure
 from nimify.testing import models
+from nimify.testing.graph_builder import GraphBuilder
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -113,6 +115,23 @@ def test_no_digest_leaves_the_digest_out(run: Run, tmp_path: Path) -> None:
     assert document["memory"] is not None
 
 
+@pytest.mark.parametrize(("option", "found"), [("--digest", True), ("--no-digest", False)])
+def test_weights_that_are_stored_twice_are_found_unless_none_may_be_read(
+    option: str, found: bool, run: Run, tmp_path: Path
+) -> None:
+    """The same table under two names is a hint; without reading the weights nobody knows."""
+    graph = GraphBuilder("twins")
+    table = np.random.default_rng(0).standard_normal((512, 1024))
+    x = graph.op("MatMul", graph.input("x", "FP32", ["batch", 512]), graph.constant(table))
+    twin = graph.op("MatMul", "x", graph.constant(table))
+    graph.output(graph.op("Add", x, twin, out="y"), "FP32", ["batch", 1024])
+    models.save(graph.model(), tmp_path / "twins.onnx")
+
+    document = json.loads(run("analyze", "twins.onnx", "--json", "--no-trial", option)[1])
+
+    assert ("hint.duplicated-weights" in {hint["code"] for hint in document["hints"]}) is found
+
+
 def test_a_gpu_is_named_and_an_unknown_one_refused(run: Run, tmp_path: Path) -> None:
     """The estimate is for the GPU that was asked for; a mistyped one lists what there is."""
     models.save(models.digits_mlp(), tmp_path / "digits.onnx")
@@ -184,3 +203,36 @@ def test_a_plan_rests_on_a_measurement_only_when_asked(
         {decision["key"]: decision["basis"] for decision in made["decisions"]}["resources.memory"] for made in plans
     )
     assert (measured, estimated) == ("measured", "estimated")
+
+
+def test_the_folder_of_a_bundle_is_its_model(run: Run, tmp_path: Path) -> None:
+    """The same digest and name as the file that it was made from, with the bundle's own batch."""
+    models.save(models.digits_mlp(), tmp_path / "digits.onnx")
+    run("create", "digits.onnx", "-o", "bundle", "--max-batch-size", "4", "-q")
+
+    file, bundle = (json.loads(run("analyze", path, "--json", "--no-trial")[1]) for path in ("digits.onnx", "bundle"))
+
+    assert bundle["model"]["digest"] == file["model"]["digest"]
+    assert bundle["model"]["file"] == "digits.onnx"
+    assert (file["rows"], bundle["rows"]) == (32, 4)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(run: Run, tmp_path: Path) -> None:
+    """It is named, with what to do."""
+    (tmp_path / "folder").mkdir()
+
+    code, _, err = run("analyze", "folder")
+
+    assert code == 3
+    assert "it is a directory" in err
+
+
+def test_an_axis_that_the_model_does_not_have_is_refused(run: Run, tmp_path: Path) -> None:
+    """A misspelt name is not ignored; the right ones are listed."""
+    models.save(models.text_encoder(), tmp_path / "text.onnx")
+
+    code, _, err = run("analyze", "text.onnx", "--no-trial", "--axis", "sequenze=64")
+
+    assert code == 2
+    assert "no free axis named 'sequenze'" in err
+    assert "Free axes:" in err

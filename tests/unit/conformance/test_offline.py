@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from nimify.conformance.offline import CHECKS, validate_bundle
+from nimify.conformance.offline import CHECKS, OfflineCheck, chosen_checks, validate_bundle
 from nimify.conformance.report import CheckResult, Report, Status
-from nimify.errors import BundleError
+from nimify.errors import BundleError, ConfigError
 from nimify.serving.spec import ServiceSpec
 
-BundleOf = Callable[[str], Path]
+BundleOf = Callable[..., Path]
+Need = Callable[..., None]
+OURS = ("manifest", "settings", "plan", "triton-config", "openapi", "model", "golden")
+"""Checks that need no program of others."""
+
+
+@pytest.fixture(scope="session")
+def ours() -> dict[str, OfflineCheck]:
+    return chosen_checks(OURS)
 
 
 def results(report: Report) -> dict[str, CheckResult]:
@@ -32,26 +40,62 @@ def edit_json(path: Path, change: Callable[[dict[str, object]], object]) -> None
 
 
 @pytest.mark.parametrize("kind", ["digits", "text", "strings", "bf16", "external-data", "scalar-output", "if"])
-def test_a_new_bundle_passes_every_check(kind: str, bundle_of: BundleOf) -> None:
+def test_a_new_bundle_passes_every_check(kind: str, bundle_of: BundleOf, ours: dict[str, OfflineCheck]) -> None:
     """Whatever the model, its bundle is sound when it is written."""
-    report = validate_bundle(bundle_of(kind))
-    assert {result.name: result.status for result in report.results} == dict.fromkeys(CHECKS, Status.PASSED)
+    report = validate_bundle(bundle_of(kind), checks=ours)
+    assert {result.name: result.status for result in report.results} == dict.fromkeys(OURS, Status.PASSED)
     assert not report.failed(strict=True)
 
 
-def test_a_changed_file_is_a_warning_until_strict(broken: Path) -> None:
+def test_every_program_takes_a_new_bundle(bundle_of: BundleOf, need: Need) -> None:
+    """The real programs read what nimify writes; a check is skipped only where its program is missing."""
+    need("hadolint", "helm", "kube-score")
+    report = validate_bundle(bundle_of("tiny", "compose"))
+    skips = [result.name for result in report.results if result.status is Status.SKIPPED]
+    assert [result.name for result in report.results] == list(CHECKS)
+    assert not report.failed(strict=True), report
+    assert set(skips) <= {"kube-linter", "compose", "monitoring"}
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_without_programs_a_bundle_is_valid_and_the_report_says_what_nobody_read(bundle_of: BundleOf) -> None:
+    """Each missing program is named, with how to get it; what we read ourselves is read."""
+    report = validate_bundle(bundle_of("tiny", "compose"))
+    skips = {name: result for name, result in results(report).items() if result.status is Status.SKIPPED}
+    assert skips.keys() == {"dockerfiles", "chart", "kubernetes", "kube-score", "kube-linter", "compose", "monitoring"}
+    assert all("is not installed" in result.message and "nstall" in result.remedy for result in skips.values())
+    assert results(report)["chart-values"].status is Status.PASSED
+    assert not report.failed(strict=True)
+    assert report.without_skips().failed()
+    assert report.without_skips(["chart"]).failed()
+    assert not report.without_skips(["chart-values"]).failed()
+
+
+def test_what_the_bundle_does_not_have_is_not_in_the_report(bundle_of: BundleOf) -> None:
+    """A skip would say that something was left unread."""
+    assert validate_bundle(bundle_of("tiny"), checks=chosen_checks(["compose"])).results == ()
+
+
+def test_a_check_that_is_none_is_refused_with_the_names() -> None:
+    """A typing error must not be a check that passes."""
+    with pytest.raises(ConfigError, match="no check 'hadolint'") as caught:
+        chosen_checks(["manifest", "hadolint"])
+    assert "dockerfiles" in caught.value.remedy
+
+
+def test_a_changed_file_is_a_warning_until_strict(broken: Path, ours: dict[str, OfflineCheck]) -> None:
     """The owner may have meant it, so only --strict fails."""
     (broken / "nimify.schema.json").write_text("{}")
-    report = validate_bundle(broken)
+    report = validate_bundle(broken, checks=ours)
     assert results(report)["manifest"].status is Status.WARNING
     assert "nimify.schema.json" in results(report)["manifest"].message
     assert (report.failed(), report.failed(strict=True)) == (False, True)
 
 
-def test_a_missing_file_fails(broken: Path) -> None:
+def test_a_missing_file_fails(broken: Path, ours: dict[str, OfflineCheck]) -> None:
     """A file of the manifest that is gone is named."""
     (broken / "golden" / "golden.json").unlink()
-    found = results(validate_bundle(broken))
+    found = results(validate_bundle(broken, checks=ours))
     assert found["manifest"].status is Status.FAILED
     assert "golden/golden.json" in found["manifest"].message
     assert found["golden"].status is Status.SKIPPED
@@ -99,9 +143,9 @@ def test_another_signature_fails(broken: Path) -> None:
         document["service"] = json.loads(text)
 
     edit_json(broken / "plan.json", rename)
-    found = results(validate_bundle(broken))
-    assert found["model"].status is Status.FAILED
-    assert "other inputs or outputs" in found["model"].message
+    found = result_of("model", broken)
+    assert found.status is Status.FAILED
+    assert "other inputs or outputs" in found.message
 
 
 def test_another_answer_fails(broken: Path) -> None:
@@ -135,11 +179,11 @@ def test_settings_that_cannot_be_read_fail(broken: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"service": {}}'])
-def test_a_damaged_plan_is_results_not_a_traceback(damage: str, broken: Path) -> None:
+def test_a_damaged_plan_is_results_not_a_traceback(damage: str, broken: Path, ours: dict[str, OfflineCheck]) -> None:
     """Every check that needs the plan fails in words; the others go on."""
     (broken / "plan.json").write_text(damage)
-    report = validate_bundle(broken)
-    assert len(report.results) == len(CHECKS)
+    report = validate_bundle(broken, checks=ours)
+    assert len(report.results) == len(ours)
     assert results(report)["plan"].status is Status.FAILED
 
 
@@ -150,9 +194,9 @@ def test_a_folder_that_is_no_bundle_is_an_error(tmp_path: Path) -> None:
     assert "nimify create" in caught.value.remedy
 
 
-def test_a_report_prints_as_json(bundle_of: BundleOf) -> None:
+def test_a_report_prints_as_json(bundle_of: BundleOf, ours: dict[str, OfflineCheck]) -> None:
     """Scripts read the same as people."""
-    report = validate_bundle(bundle_of("tiny"))
+    report = validate_bundle(bundle_of("tiny"), checks=ours)
     data = json.loads(json.dumps(report.to_dict()))
     assert data["passed"] is True
-    assert [row["name"] for row in data["results"]] == list(CHECKS)
+    assert [row["name"] for row in data["results"]] == list(OURS)

@@ -12,7 +12,7 @@ import pytest
 from nimify.metrics import catalog
 from nimify.metrics.catalog import Metric
 from nimify.metrics.registry import CELLS_PER_SLOT, Registry
-from nimify.metrics.service import ServiceMetrics
+from nimify.metrics.service import GrpcMetrics, ServiceMetrics
 
 REQUESTS = Metric("requests", "counter", "Requests.", ("model",))
 WAITING = Metric("waiting", "gauge", "Waiting.")
@@ -153,7 +153,9 @@ def service_metrics() -> ServiceMetrics:
 
 def test_every_metric_of_the_catalog_is_registered() -> None:
     """None is promised and not exported, and none is exported twice."""
-    series = service_metrics().registry.series
+    registry = service_metrics().registry
+    GrpcMetrics(registry, {"Infer": True, "Watch": False}, {0: "OK", 3: "INVALID_ARGUMENT"})
+    series = registry.series
     assert {item.metric for item in series} == set(catalog.CATALOG)
     assert len({(item.metric.name, item.label_values) for item in series}) == len(series)
 

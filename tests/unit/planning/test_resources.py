@@ -208,7 +208,8 @@ def test_tensorrt_is_off_otherwise_and_says_why(changes: dict[str, Any], analyse
     assert _decision(made, "tensorrt.enabled").value is False
     assert _decision(made, "tensorrt.enabled").reason.startswith("Off: ")
     assert _decision(made, "tensorrt.profiles").value == {}
-    assert not parse_config(triton_artifact(made).content).HasField("optimization")
+    accelerators = parse_config(triton_artifact(made).content).optimization.execution_accelerators
+    assert "tensorrt" not in {accelerator.name for accelerator in accelerators.gpu_execution_accelerator}
 
 
 def test_tensorrt_can_be_asked_for_unless_it_runs_nothing(analyse: Analyse) -> None:

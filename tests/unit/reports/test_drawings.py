@@ -31,7 +31,7 @@ def test_the_peak_is_marked_though_steps_are_grouped() -> None:
     values = [1e6] * 100_000
     values[51_234] = 9e6
 
-    assert "peak 9.5 MB" in _chart(values, base=5e5).draw(640, 260, "wide")
+    assert "peak 9.5\N{NO-BREAK SPACE}MB" in _chart(values, base=5e5).draw(640, 260, "wide")
 
 
 def test_everything_drawn_lies_in_the_picture() -> None:
@@ -54,7 +54,7 @@ def test_bars_carry_their_words_as_text() -> None:
     made = bar_rows([("<Conv>", [Bar(0.5, "main", "50 %"), Bar(2.0, "second", "too much")])])
 
     assert "&lt;Conv&gt;" in made
-    assert "50 %" in made
+    assert "50\N{NO-BREAK SPACE}%" in made
     assert 'width="100"' in made
     assert 'width="200"' not in made
 

@@ -41,3 +41,10 @@ def test_names_lose_what_cannot_be_seen(name: str) -> None:
 def test_names_are_cut() -> None:
     """A name of a megabyte does not make a page of a megabyte."""
     assert len(plain("x" * 10**6)) == LONGEST_NAME
+
+
+def test_a_number_stays_with_its_unit() -> None:
+    """No line breaks between them; words after a number are left alone."""
+    assert join("10 % of 16.1 GB in 2 ms, 8 nodes") == (
+        "10\N{NO-BREAK SPACE}% of 16.1\N{NO-BREAK SPACE}GB in 2\N{NO-BREAK SPACE}ms, 8 nodes"
+    )

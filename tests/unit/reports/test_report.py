@@ -159,3 +159,11 @@ def test_the_page_is_written_as_a_whole_or_not_at_all(analysis: Analysis, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(EnvironmentProblem, match=r"cannot be written to .*gone"):
         write_report(analysis, tmp_path / "gone" / "report.html")
+
+
+def test_the_time_of_a_body_stands_with_its_node(tmp_path: Path) -> None:
+    """A loop has no arithmetic of its own, and takes the time nevertheless."""
+    path = models.save(models.loop_subgraph(), tmp_path / "model.onnx")
+    analysis = ModelAnalyzer(AnalysisOptions(trial=False, thorough=True)).analyze(path)
+
+    assert "Loop, with its body" in render_report(analysis)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class Bench:
         outputs: tuple[str, ...] | None = None,
         *,
         deadline_s: float = FOREVER_S,
+        priority: int = 0,
         then: Callable[[], object] = lambda: None,
     ) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -79,7 +81,7 @@ class Bench:
 
         tensors = {"x": inputs} if isinstance(inputs, np.ndarray) else inputs
         names = outputs or tuple(spec.name for spec in self.engine.signature.outputs)
-        job = Job(tensors, names, next(iter(tensors.values())).shape[0], deadline_s, done)
+        job = Job(tensors, names, next(iter(tensors.values())).shape[0], deadline_s, done, priority=priority)
         self.batcher.submit(job)
         self.asked.append(job)
         return future
@@ -184,6 +186,26 @@ def test_what_arrives_during_a_run_is_the_next_batch() -> None:
         await asyncio.gather(first, *later)
         assert batch_sizes(b.engine) == [1, 2]
         assert b.value("nv_inference_pending_request_count") == 0
+
+    on_loop(main)
+
+
+def test_urgent_requests_go_first() -> None:
+    """1 before 2 before those that do not say; equals in the order in which they came."""
+
+    async def main() -> None:
+        runner = HeldRunner()
+        b = bench(runner=runner, max_batch_size=1)
+        futures = [b.ask(row(0))]
+        await asyncio.sleep(0)
+        order: list[int] = []
+        for number, priority in enumerate([0, 2, 1, 0, 2, 1]):
+            futures.append(b.ask(row(number), priority=priority, then=partial(order.append, number)))
+        for _ in range(7):
+            runner.release()
+            await asyncio.sleep(0)
+        await asyncio.gather(*futures)
+        assert order == [2, 5, 1, 4, 0, 3]
 
     on_loop(main)
 

@@ -78,3 +78,25 @@ def test_the_gauge_follows(step: str) -> None:
     assert gauge.value == 1
     getattr(lifecycle, step)()
     assert gauge.value == (1 if step == "worker_ready" else 0)
+
+
+def test_a_worker_that_lost_its_model_is_not_ready_until_it_has_it_again() -> None:
+    """As when the engine is a process of its own, and died."""
+    (only,) = workers(1)
+    only.worker_ready()
+    only.worker_loading()
+    assert not only.ready
+    assert only.reason == "the model is loading"
+    only.worker_ready()
+    assert only.ready
+
+
+def test_a_worker_that_was_told_to_stop_stays_so_whatever_its_engine_does() -> None:
+    """The engine may die, and come back, while the last requests are answered."""
+    (only,) = workers(1)
+    only.worker_ready()
+    only.stopping()
+    only.worker_loading()
+    only.worker_ready()
+    assert not only.ready
+    assert only.reason == "it is stopping"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nimify.errors import ConfigError
-from nimify.serving.settings import ServiceSettings
+from nimify.serving.settings import ServiceSettings, TlsFiles
 from nimify.serving.spec import Limits
 
 
@@ -108,3 +109,48 @@ def test_given_limits_replace_those_of_the_bundle() -> None:
     bundle = Limits(max_body_bytes=5, drain_s=7.0)
     assert settings().limits_over(bundle) == bundle
     assert settings(limits={"drain_s": 0.0}).limits_over(bundle) == Limits(max_body_bytes=5, drain_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "port"),
+    [
+        ({}, {}, 8001),
+        ({}, {"port": 0}, 0),
+        ({"NIM_TRITON_GRPC_PORT": "9001"}, {}, 9001),
+        ({"NIM_GRPC_API_PORT": "50051", "NIM_TRITON_GRPC_PORT": "9001"}, {"port": 0}, 50051),
+        ({"NIM_GRPC_API_PORT": "50051"}, {"grpc_port": 7}, 7),
+    ],
+)
+def test_grpc_has_a_port_of_its_own(environment: dict[str, str], options: dict[str, Any], port: int) -> None:
+    """Triton's by default; any free one where HTTP's is free."""
+    assert settings(environment, **options).effective_grpc_port == port
+
+
+def test_two_services_on_one_port_are_refused() -> None:
+    """Unless gRPC is left out."""
+    with pytest.raises(ConfigError, match="--no-grpc"):
+        settings(port=8001)
+    assert not settings({"NIMIFY_GRPC": "0"}, port=8001).grpc
+
+
+@pytest.mark.parametrize("mode", ["", "disabled", "DISABLED", " Disabled "])
+def test_tls_is_off_unless_it_is_asked_for(mode: str) -> None:
+    """Files alone turn nothing on."""
+    assert settings({"NIM_SSL_MODE": mode, "NIM_SSL_CERTS_PATH": "/c", "NIM_SSL_KEY_PATH": "/k"}).tls is None
+
+
+@pytest.mark.parametrize("variable", ["NIM_SSL_CERTS_PATH", "NIM_SSL_CERT_PATH"])
+def test_tls_takes_nims_variables(variable: str) -> None:
+    """In any case of the mode, under both names of the certificate; the clients' authorities only with MTLS."""
+    files = {variable: "/c", "NIM_SSL_KEY_PATH": "/k", "NIM_SSL_CA_CERTS_PATH": "/a"}
+    assert settings({"NIM_SSL_MODE": "tls", **files}).tls == TlsFiles(Path("/c"), Path("/k"))
+    assert settings({"NIM_SSL_MODE": "mTLS", **files}).tls == TlsFiles(Path("/c"), Path("/k"), Path("/a"))
+
+
+def test_origins_are_exact() -> None:
+    """Several with commas between them; anything but scheme, host and port is refused."""
+    given = settings({"NIMIFY_CORS_ORIGINS": "https://a.example, http://localhost:3000,"})
+    assert given.cors_origins == ("https://a.example", "http://localhost:3000")
+    for origin in ("a.example", "https://a.example/", "https://A.example", "https://*.example", "null", "https://a b"):
+        with pytest.raises(ConfigError, match="is no origin"):
+            settings(cors_origins=(origin,))

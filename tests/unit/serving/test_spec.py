@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimify.errors import BundleDamaged
+from nimify.metrics.collectors.step import CollectorStep
 from nimify.serving.spec import (
     PLAN_FILE,
     License,
@@ -30,6 +31,7 @@ STEPS = st.builds(
         TEXT, st.integers() | TEXT | st.booleans() | st.none() | st.lists(TEXT, max_size=2), max_size=2
     ),
 )
+COLLECTORS = st.builds(CollectorStep, TEXT, st.dictionaries(TEXT, TEXT, max_size=2), st.floats(0.1, 3600))
 TENSORS = st.builds(
     TensorSpec,
     name=TEXT,
@@ -52,6 +54,7 @@ SPECS = st.builds(
     api=SIGNATURES,
     max_batch_size=st.integers(0, 100),
     pipeline=st.builds(Pipeline, st.lists(STEPS, max_size=2).map(tuple), st.lists(STEPS, max_size=2).map(tuple)),
+    collectors=st.lists(COLLECTORS, max_size=2).map(tuple),
     limits=st.builds(Limits, max_body_bytes=st.integers(1), drain_s=st.floats(0, 1e9)),
     license=st.builds(License, TEXT, TEXT, TEXT),
 )
@@ -88,6 +91,11 @@ def test_a_specification_survives_json(spec: ServiceSpec) -> None:
 def test_a_specification_is_loaded_from_a_bundle(tmp_path: Path) -> None:
     """Out of the `service` part of plan.json; the rest of that file is for others."""
     assert ServiceSpec.load(write(tmp_path, {"service": example().to_dict(), "model": {}})) == example()
+
+
+def test_a_plan_from_before_there_were_collectors_has_none(tmp_path: Path) -> None:
+    """Bundles are served by later releases too."""
+    assert ServiceSpec.load(write(tmp_path, changed(collectors=...))) == example()
 
 
 @pytest.mark.parametrize("missing", ["folder", "file"])
@@ -143,6 +151,12 @@ def changed(**changes: Any) -> dict[str, Any]:
         changed(license={"content": 5}),
         changed(pipeline={"before": [], "after": [{"use": 5}]}),
         changed(pipeline={"before": [], "after": [{"use": "softmax", "options": []}]}),
+        changed(collectors=None),
+        changed(collectors=[{"use": 5}]),
+        changed(collectors=[{"use": "cgroup", "every": 1}]),
+        changed(collectors=[{"use": "cgroup", "options": []}]),
+        changed(collectors=[{"use": "cgroup", "interval_s": "1"}]),
+        changed(collectors=[{"use": "cgroup", "interval_s": 0}]),
         changed(model_file="/m.onnx"),
         changed(model_file="model_repository/../../m.onnx"),
         changed(model_files=[{"path": "../m.onnx", "sha256": "00", "size_bytes": 3}]),

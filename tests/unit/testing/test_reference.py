@@ -33,7 +33,8 @@ def test_every_setting_is_on_the_page(pages: Path) -> None:
     """Each setting has a row, and each limit says what it is, in the service's own words."""
     rows = [line for line in (pages / "configuration.md").read_text().splitlines() if line.startswith("| `")]
 
-    assert {row.split("`")[1].partition(".")[0] for row in rows} == set(ModelConfig.model_fields)
+    names = {field.alias or name for name, field in ModelConfig.model_fields.items()}
+    assert {row.split("`")[1].partition(".")[0] for row in rows} == names
     assert [row for row in rows if row.startswith("| `limits.") and row.endswith("|  |")] == []
 
 

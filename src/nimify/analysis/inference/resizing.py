@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor
 from typing import Final
 
 import numpy as np
@@ -39,6 +40,8 @@ def transposed_convolution(call: Call) -> Sequence[Kind]:
 
 def _resized(call: Call, kinds: Sequence[Kind]) -> Sequence[Kind]:
     """Engines multiply in single precision, in which ten times 0.9 are nine; `onnx` finds a little less."""
+    if text(call, "keep_aspect_ratio_policy") in _CHOSEN_SCALE:
+        return _of_one_scale(call, kinds)
     scales = call.array(1 if call.operator == "Upsample" or len(call.inputs) == 2 else 2)
     if scales is None or not scales.size or text(call, "coordinate_transformation_mode") == "tf_crop_and_resize":
         return kinds
@@ -48,6 +51,29 @@ def _resized(call: Call, kinds: Sequence[Kind]) -> Sequence[Kind]:
         shape[axis] = int(np.float32(shape[axis]) * np.float32(scale))
     return [Tensor(call.tensor(0).element_type, tuple(shape))]
 
+
+def _of_one_scale(call: Call, kinds: Sequence[Kind]) -> Sequence[Kind]:
+    """Every axis by the smallest or the largest of the scales that the sizes ask for; halves are rounded up."""
+    sizes = call.array(3)
+    if sizes is None:
+        return kinds
+    shape = list(call.shape(0))
+    axes = call.numbers("axes") or list(range(len(shape)))
+    wanted = [(axis, np.float32(size)) for axis, size in zip(axes, sizes.reshape(-1), strict=True)]
+    if not all(shape[axis] for axis, _ in wanted):
+        return kinds
+    choose = _CHOSEN_SCALE[text(call, "keep_aspect_ratio_policy")]
+    scale = choose(size / np.float32(shape[axis]) for axis, size in wanted)
+    for axis, _ in wanted:
+        shape[axis] = floor(float(np.float32(shape[axis]) * scale) + 0.5)
+    return [Tensor(call.tensor(0).element_type, tuple(shape))]
+
+
+_CHOSEN_SCALE: Final[Mapping[str, Callable[[Iterable[np.float32]], np.float32]]] = {
+    "not_larger": min,
+    "not_smaller": max,
+}
+"""Which scale counts, by `keep_aspect_ratio_policy`."""
 
 REFINED: Final[Mapping[str, Callable[[Call, Sequence[Kind]], Sequence[Kind]]]] = {
     "Resize": _resized,

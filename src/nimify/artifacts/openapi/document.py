@@ -9,6 +9,7 @@ from nimify.analysis.analysis import GoldenCase
 from nimify.artifacts.artifact import Artifact, json_artifact
 from nimify.artifacts.openapi.errors import error_components, error_schemas
 from nimify.artifacts.openapi.management import management_paths, management_schemas
+from nimify.artifacts.openapi.model_information import model_information_paths, model_information_schemas
 from nimify.artifacts.openapi.protocol import protocol_paths, protocol_schemas
 from nimify.artifacts.openapi.typed import typed_paths, typed_schemas
 from nimify.planning.plan import ServicePlan
@@ -34,16 +35,28 @@ def openapi_document(service: ServiceSpec, case: GoldenCase | None = None) -> di
         "openapi": "3.1.0",
         "info": _info(service),
         "tags": [{"name": name, "description": text} for name, text in _TAGS],
-        "paths": {**typed_paths(service, case), **management_paths(), **protocol_paths(service, case)},
+        "paths": {
+            **typed_paths(service, case),
+            **management_paths(),
+            **protocol_paths(service, case),
+            **model_information_paths(service),
+        },
         "components": {
             "schemas": {
                 **typed_schemas(service),
                 **management_schemas(service),
                 **protocol_schemas(service),
+                **model_information_schemas(service),
                 **error_schemas(),
             },
             "responses": error_components(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
         },
+        # Whether keys are asked for is decided when the service is started.
+        "security": [{}, {"bearer": []}, {"apiKey": []}],
         "x-nimify-model-digest": service.model_digest,
         "x-nimify-max-batch-size": service.max_batch_size,
     }

@@ -11,19 +11,20 @@ from nimify.serving.http.messages import STATUS_BY_KIND
 NIM_ERROR: Final = "Error"
 PROTOCOL_ERROR: Final = "ProtocolError"
 
-ANY_REQUEST: Final = (400, 405, 408, 414, 417, 431, 500, 503)
+ANY_REQUEST: Final = (400, 401, 405, 408, 414, 417, 431, 500, 503)
 """What any request may be answered, whatever its route: it is no HTTP, too slow, too long, or one too many."""
 INFERENCE: Final = tuple(sorted({*ANY_REQUEST, 413, 415, 504}))
 """What a request with a body may be answered besides."""
 
 _DESCRIPTIONS: Final = {
     400: "The request is wrong, or the model cannot process it; the message says what to change.",
+    401: "The service was started with API keys, and no key that it accepts was sent.",
     404: "There is no such route, model or version.",
     405: "The route exists, but not for this method; `Allow` names those that it answers.",
     408: "The request did not arrive in time.",
     413: "The body is longer than the service accepts.",
     414: "The request line is longer than the service accepts.",
-    415: "The body has a content encoding; none is understood.",
+    415: "The body has a content encoding other than gzip and deflate.",
     417: "Only `Expect: 100-continue` is understood.",
     431: "The headers are longer than the service accepts.",
     500: "A fault of the service; its log holds the details under the request's id.",
@@ -74,6 +75,8 @@ def error_components() -> dict[str, Any]:
 
 def _response(schema: str, status: int) -> dict[str, Any]:
     response: dict[str, Any] = {"description": _DESCRIPTIONS[status]}
+    if status == 401:
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
     if status == 405:
         response["headers"] = {"Allow": {"schema": {"type": "string"}}}
     if status == 503:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from nimify import plugins
 from nimify.artifacts.bundle import Bundle
 from nimify.conformance.report import CheckResult, failed, passed
+from nimify.metrics.collectors.loader import check_collectors
 from nimify.serving.processors.pipeline import ProcessorPipeline
 
 _NAME = "plan"
 
 
 def check_plan_file(bundle: Bundle) -> CheckResult:
-    """Read plan.json as the service does: its engine exists, and its processors fit the signature."""
+    """Read plan.json as the service does: its engine and collectors exist, and its processors fit the signature."""
     service = bundle.service
     plugins.find(plugins.ENGINES, service.engine)
     pipeline = ProcessorPipeline.load(service.pipeline, service.signature, bundle.path)
+    check_collectors(service.collectors, bundle.path)
     if pipeline.api != service.api:
         return failed(
             _NAME,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nimify.artifacts.bundle import Bundle
-from nimify.artifacts.protos import model_config_pb2 as pb
 from nimify.artifacts.triton import config_path, model_config, parse_config
 from nimify.conformance.report import CheckResult, failed, passed
 from nimify.errors import one_line, shortened
+from nimify.serving.grpc.protos import model_config_pb2 as pb
 
 _NAME = "triton-config"
 _COMPARED = ("name", "backend", "default_model_filename", "max_batch_size", "input", "output")

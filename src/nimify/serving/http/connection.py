@@ -11,38 +11,26 @@ Requests on one connection are answered one at a time and in order; pipelined on
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-import httptools
-
-from nimify.serving.faults import Kind, RequestFault, invalid
+from nimify.serving.faults import Kind, RequestFault
+from nimify.serving.http.content_encoding import PACKED_FROM_BYTES
 from nimify.serving.http.messages import STATUS_LINES, Request, Response, fault_response
+from nimify.serving.http.request_reader import RequestReader
 from nimify.serving.spec import Limits
 
 if TYPE_CHECKING:
     from nimify.serving.http.server import HttpServer
 
-MAX_TARGET_BYTES: Final = 8 * 1024
-MAX_HEADER_BYTES: Final = 64 * 1024
-MAX_HEADERS: Final = 100
-MAX_CHUNKS: Final = 65_536
-"""Triton's limit, too: more chunks than that are an attack on the parser, not a body."""
-MAX_FRAMING_BYTES: Final = 2 * 1024 * 1024
-"""What chunk lengths, extensions and trailers may take on the wire beside the body."""
 MAX_PIPELINED: Final = 32
 """Requests that may wait on a connection before it is read no further."""
 LINGER_S: Final = 2.0
 """How long a refused client may go on sending before the connection is cut, so that it can read the refusal."""
+FIRST_REQUEST_S: Final = 2.0
+"""How long a connection that was accepted just before the end may take to begin its first request."""
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SINGLE_HEADERS: Final = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"inference-header-content-length", b"content-encoding"}
-)
-"""Headers whose repetition would make two readers see two different requests."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -50,25 +38,16 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_active",
-        "_body",
-        "_body_bytes",
-        "_chunks",
         "_closing",
-        "_fault",
-        "_header_bytes",
-        "_header_count",
-        "_headers",
-        "_in_headers",
+        "_continue_due",
+        "_first_request_s",
         "_keep_alive",
         "_limits",
-        "_parser",
         "_pipelined",
+        "_reader",
         "_reading_paused",
-        "_receiving",
         "_server",
-        "_target",
         "_transport",
-        "_wire_bytes",
         "_write_blocked",
         "deadline_s",
         "request_deadline_s",
@@ -77,77 +56,50 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, server: HttpServer, limits: Limits) -> None:
         self._server = server
         self._limits = limits
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._reader = RequestReader(self, limits, server.budget, server.new_request_id)
         self._transport: Any = None
         self._active: Request | None = None
         self._pipelined: deque[Request] = deque()
-        self._fault: RequestFault | None = None
+        self._first_request_s = 0.0
         self._closing = False
+        self._continue_due = False
         self._reading_paused = False
         self._write_blocked = False
         self._keep_alive = True
-        self._receiving = False
-        self._in_headers = False
-        self._reset()
         self.deadline_s = 0.0
         self.request_deadline_s = 0.0
-
-    def _reset(self) -> None:
-        self._target = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._header_bytes = 0
-        self._header_count = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._wire_bytes = 0
-        self._chunks = 0
 
     # --- the transport's calls ----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._first_request_s = self._server.now_s() + FIRST_REQUEST_S
         self.deadline_s = self._server.now_s() + self._limits.header_timeout_s
         if not self._server.admit(self):
             self._refuse(RequestFault(Kind.UNAVAILABLE, "Too many connections; try again later.", retry_after_s=1))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
+        for request in self._pipelined:
+            self._server.budget.give_back(request.held_bytes)
         self._pipelined.clear()
         if self._active is not None:
             self._server.abandoned(self._active)
             self._active = None
         self._server.forget(self)
-        # The parser knows us as we know it: without this, half a body would stay until a garbage collection.
-        self._parser = None
-        self._body = []
+        self._reader.close()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return  # lingering: what a refused client still sends is read and dropped
-        self._wire_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        fault = self._reader.feed(data)
+        if fault is not None:
+            self._refuse(fault)
+        elif self._reader.upgrade_asked:
             # The request itself is answered as if it had not asked; what follows is no HTTP that we speak.
             self._keep_alive = False
             if not self._end_after_last():
                 self._close()
-            return
-        except httptools.HttpParserError:
-            self._refuse(self._fault or invalid("The request is not valid HTTP/1.1."))
-            return
-        if self._fault is None and self._receiving and not self._closing:
-            self._check_sizes()
-        if self._fault is not None:
-            self._refuse(self._fault)
-
-    def _check_sizes(self) -> None:
-        """Bound what the parser holds back: it reports a header or a chunk only when it is complete."""
-        if self._in_headers:
-            if self._wire_bytes > MAX_HEADER_BYTES + MAX_TARGET_BYTES:
-                self._fault = RequestFault(Kind.HEADERS_TOO_LARGE, "The headers are too large.")
-        elif self._wire_bytes > self._limits.max_body_bytes + MAX_HEADER_BYTES + MAX_FRAMING_BYTES:
-            self._fault = self._too_large()
 
     def eof_received(self) -> bool:
         """A client that has sent all it wants to may still wait for its answer."""
@@ -170,84 +122,34 @@ class HttpConnection(asyncio.Protocol):
         if self._active is None:
             self._idle()
             self._next_pipelined()
+            self._ask_to_continue()
 
-    # --- the parser's calls -------------------------------------------------------------------------------------
+    # --- the reader's calls -------------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        self._reset()
-        self._receiving = self._in_headers = True
+    def message_begun(self) -> None:
+        self._first_request_s = 0.0
         self.deadline_s = self._server.now_s() + self._limits.header_timeout_s
 
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-        if len(self._target) > MAX_TARGET_BYTES:
-            self._fail(RequestFault(Kind.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET_BYTES} bytes."))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_count += 1
-        self._header_bytes += len(name) + len(value)
-        if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-            self._fail(
-                RequestFault(
-                    Kind.HEADERS_TOO_LARGE, f"More than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them."
-                )
-            )
-        if not self._in_headers:
-            return  # a trailer: counted, and otherwise ignored
-        key = name.lower()
-        if key in _SINGLE_HEADERS and key in self._headers:
-            self._fail(invalid(f"The header {key.decode()} is given twice."))
-        self._headers[key] = value
-
-    def on_headers_complete(self) -> None:
-        self._in_headers = False
+    def headers_received(self, target: bytes, headers: dict[bytes, bytes], *, has_body: bool) -> None:
         self.deadline_s = self._server.now_s() + self._limits.body_timeout_s
-        headers = self._headers
-        version = self._parser.get_http_version()
-        if version == "1.1":
-            if not headers.get(b"host"):
-                self._fail(invalid("A Host header is required."))
-        elif version != "1.0":
-            self._fail(invalid("Only HTTP/1.1 and HTTP/1.0 are spoken here."))
-        encoding = headers.get(b"transfer-encoding")
-        if encoding is not None and (encoding.lower() != b"chunked" or version == "1.0"):
-            self._fail(invalid("The only transfer encoding that is understood is 'chunked' in HTTP/1.1."))
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > self._limits.max_body_bytes:
-            self._fail(self._too_large())
+        if has_body:
+            # The gate stands before every handler; here it spares a stranger's body, which nobody would look at.
+            self._server.check_access(target.partition(b"?")[0], headers)
         expect = headers.get(b"expect")
         if expect is not None:
             if expect.lower() != b"100-continue":
-                self._fail(RequestFault(Kind.EXPECTATION_FAILED, "Only 'Expect: 100-continue' is understood."))
-            if self._active is None and not self._pipelined:
-                self._transport.write(_CONTINUE)
+                raise RequestFault(Kind.EXPECTATION_FAILED, "Only 'Expect: 100-continue' is understood.")
+            self._continue_due = True
+            self._ask_to_continue()
 
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > self._limits.max_body_bytes:
-            self._fail(self._too_large())
-        self._body.append(body)
+    def _ask_to_continue(self) -> None:
+        """Answer `Expect: 100-continue`, when every answer before it has been given."""
+        if self._continue_due and self._active is None and not self._pipelined:
+            self._continue_due = False
+            self._transport.write(_CONTINUE)
 
-    def on_chunk_header(self) -> None:
-        self._chunks += 1
-        if self._chunks > MAX_CHUNKS:
-            self._fail(invalid(f"The body has more than {MAX_CHUNKS} chunks."))
-
-    def on_message_complete(self) -> None:
-        self._receiving = False
-        self._wire_bytes = 0
-        body = self._body
-        headers = self._headers
-        request = Request(
-            self._parser.get_method(),
-            self._target.partition(b"?")[0],
-            headers,
-            body[0] if len(body) == 1 else b"".join(body),
-            self._request_id(headers.get(b"x-request-id")),
-        )
-        request.received_ns = time.perf_counter_ns()
-        request.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
-        self._body = []
+    def request_received(self, request: Request) -> None:
+        self._continue_due = False
         if self._active is None and not self._write_blocked:
             self._handle(request)
             return
@@ -255,20 +157,6 @@ class HttpConnection(asyncio.Protocol):
         if len(self._pipelined) >= MAX_PIPELINED and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
-
-    def _request_id(self, given: bytes | None) -> str:
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given.decode("ascii")
-        return self._server.new_request_id()
-
-    def _too_large(self) -> RequestFault:
-        return RequestFault(Kind.TOO_LARGE, f"The body is longer than {self._limits.max_body_bytes} bytes.")
-
-    def _fail(self, fault: RequestFault) -> None:
-        """Stop the parser; `data_received` answers with the first fault."""
-        if self._fault is None:
-            self._fault = fault
-        raise _StopParsing  # not the fault itself: its traceback would hold this connection, and we hold the fault
 
     # --- answering ----------------------------------------------------------------------------------------------
 
@@ -278,7 +166,10 @@ class HttpConnection(asyncio.Protocol):
         self.request_deadline_s = self._server.now_s() + self._limits.request_timeout_s
 
         def reply(response: Response) -> None:
-            self._answer(request, response)
+            if len(response.body) >= PACKED_FROM_BYTES and b"accept-encoding" in request.headers:
+                self._server.pack(request, response, self._answer)
+            else:
+                self._answer(request, response)
 
         self._server.dispatch(request, reply)
 
@@ -297,6 +188,8 @@ class HttpConnection(asyncio.Protocol):
             self._idle()
             if self._pipelined:
                 self._next_pipelined()
+            if self._continue_due:
+                self._ask_to_continue()
 
     def _write(self, response: Response, request: Request | None, *, keep_alive: bool) -> None:
         body = response.body
@@ -308,6 +201,7 @@ class HttpConnection(asyncio.Protocol):
                 response.content_type,
                 b"\r\ncontent-length: %d\r\n" % len(body),
                 response.headers,
+                self._server.cors_headers(request) if self._server.cors is not None else b"",
                 b"x-request-id: " + request.id.encode() + b"\r\n" if request is not None else b"",
                 b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
             )
@@ -321,7 +215,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _idle(self) -> None:
         """Wait for the next request; its first bytes may have come already."""
-        wait_s = self._limits.header_timeout_s if self._receiving else self._limits.keep_alive_s
+        wait_s = self._limits.header_timeout_s if self._reader.receiving else self._limits.keep_alive_s
         self.deadline_s = self._server.now_s() + wait_s
 
     def _next_pipelined(self) -> None:
@@ -337,13 +231,14 @@ class HttpConnection(asyncio.Protocol):
             # Answers must come in order, and nothing behind a broken request can be trusted: just cut.
             self._abort_after_active()
             return
-        response = fault_response(fault, self._target)
-        self._body = []
+        response = fault_response(fault, self._reader.target)
         self._write(response, None, keep_alive=False)
         self._server.refused(response)
         self._linger()
 
     def _abort_after_active(self) -> None:
+        for request in self._pipelined:
+            self._server.budget.give_back(request.held_bytes)
         self._pipelined.clear()
         if self._active is not None:
             self._active.keep_alive = False
@@ -353,7 +248,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close after a while: closing on a client that still sends would cost it our answer."""
         self._closing = True
-        self._receiving = False  # it has its answer: a service that stops need not wait for the rest of it
+        self._reader.drop_body()  # it has its answer: a service that stops need not wait for the rest of it
         self.deadline_s = self._server.now_s() + LINGER_S
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -369,11 +264,16 @@ class HttpConnection(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is being received or answered."""
-        return self._active is not None or bool(self._pipelined) or self._receiving
+        return self._active is not None or bool(self._pipelined) or self._reader.receiving
+
+    @property
+    def awaited(self) -> bool:
+        """Whether it was accepted a moment ago and its first request is under way: its client was let in."""
+        return not self._closing and self._server.now_s() < self._first_request_s
 
     def close_if_idle(self) -> None:
         """End a connection that has nothing to do."""
-        if not self.busy and not self._closing:
+        if not self.busy and not self._closing and not self.awaited:
             self._close()
 
     def abort(self) -> None:
@@ -388,7 +288,7 @@ class HttpConnection(asyncio.Protocol):
         elif self.deadline_s and now_s >= self.deadline_s:
             if self._closing or self._write_blocked:
                 self.abort()
-            elif self._receiving:
+            elif self._reader.receiving:
                 self._refuse(RequestFault(Kind.RECEIPT_TIMEOUT, "The request did not arrive in time."))
             elif self._active is None:
                 self._close()
@@ -397,7 +297,3 @@ class HttpConnection(asyncio.Protocol):
         self._server.timed_out(request)
         fault = RequestFault(Kind.DEADLINE_EXCEEDED, "The answer was not ready in time.")
         self._answer(request, fault_response(fault, request.path))
-
-
-class _StopParsing(Exception):
-    """What a parser's call raises so that the parser reads no further; the fault is kept beside it."""

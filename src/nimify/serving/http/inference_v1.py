@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from nimify.serving.batching import Answer
+from nimify.serving.bulk import LARGE_BYTES, Bulk
 from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
@@ -22,12 +24,14 @@ from nimify.serving.http.messages import Reply, Request, Response, fault_respons
 from nimify.serving.http.router import Router
 from nimify.serving.json_tensors import array_from_nested, json_ready, quoted
 from nimify.serving.logs import Log
-from nimify.serving.open_inference import checked_parameters, parse_object
+from nimify.serving.long_arrays import LongArrays, LongText
+from nimify.serving.open_inference import checked_parameters, parse_object, split_long
 from nimify.serving.processors.pipeline import ProcessorPipeline
 from nimify.serving.processors.processor import InvalidInput
 from nimify.serving.processors.thread import ProcessorThread
 from nimify.serving.spec import ServiceSpec
 from nimify.serving.validation import InputContract
+from nimify.tensors import TensorSpec
 
 _KEYS: Final = frozenset({"inputs", "outputs", "id", "parameters"})
 _PARAMETERS: Final = frozenset({"timeout"})
@@ -53,11 +57,19 @@ class V1Inference:
     """
 
     def __init__(
-        self, spec: ServiceSpec, pipeline: ProcessorPipeline, data_plane: DataPlane, log: Log, *, max_queue_size: int
+        self,
+        spec: ServiceSpec,
+        pipeline: ProcessorPipeline,
+        data_plane: DataPlane,
+        bulk: Bulk,
+        log: Log,
+        *,
+        max_queue_size: int,
     ) -> None:
         self._spec = spec
         self._pipeline = pipeline
         self._data_plane = data_plane
+        self._bulk = bulk
         self._log = log
         self._inputs = {tensor.name: tensor for tensor in spec.api.inputs}
         self._outputs = {tensor.name: tensor for tensor in spec.api.outputs}
@@ -68,6 +80,13 @@ class V1Inference:
 
     def __call__(self, request: Request, reply: Reply) -> None:
         """Start the inference; see `Handler`."""
+        if self._thread is None and len(request.body) >= LARGE_BYTES:
+            self._bulk.run(
+                partial(self._prepare, request),
+                partial(self._continue, request, reply),
+                partial(self._refuse, request, reply),
+            )
+            return
         if self._thread is None:
             self._infer(request, reply, partial(self._prepare, request))
             return
@@ -95,11 +114,23 @@ class V1Inference:
             raise
 
         def done(answer: Answer) -> bool:
-            if self._thread is None or isinstance(answer, RequestFault):
+            if isinstance(answer, RequestFault) or (self._thread is None and not _is_large(answer)):
                 reply(self._response(request, prepared, answer))
                 return True
+            if self._thread is None:
+                self._bulk.run(
+                    partial(self._response, request, prepared, answer),
+                    partial(written, answer),
+                    partial(self._refuse, request, reply),
+                )
+                return False
             self._thread.complete(partial(self._response, request, prepared, answer), partial(finished, answer))
             return False
+
+        def written(answer: Answer, response: Response) -> None:
+            if not request.given_up:  # and counted when it was
+                reply(response)
+                self._data_plane.count(answer, request.received_ns)
 
         def finished(answer: Answer, future: asyncio.Future[Response]) -> None:
             error = future.exception()
@@ -116,6 +147,21 @@ class V1Inference:
             InferenceRequest(prepared.tensors, None, (), request.received_ns, prepared.timeout_s), done
         )
 
+    def _continue(self, request: Request, reply: Reply, prepared: _Prepared) -> None:
+        """Start what was read beside the event loop."""
+        try:
+            self._infer(request, reply, lambda: prepared)
+        except RequestFault as fault:
+            reply(fault_response(fault, request.path))
+
+    def _refuse(self, request: Request, reply: Reply, error: Exception) -> None:
+        """Answer what failed beside the event loop."""
+        if request.given_up:
+            return
+        fault = error if isinstance(error, RequestFault) else RequestFault(Kind.INTERNAL, "The service failed.")
+        self._data_plane.count_failure(fault)
+        reply(self._failed(request, error) if fault is not error else fault_response(fault, request.path))
+
     def _failed(self, request: Request, error: BaseException) -> Response:
         self._log.exception("processors failed", error, request_id=request.id)
         message = f"The service failed; the log has the details under {request.id}."
@@ -125,9 +171,9 @@ class V1Inference:
         """Read a request and run the steps before the engine; perhaps on another thread."""
         _check_awaited(request)
         try:
-            document = self._parse(request)
+            document, arrays = self._parse(request)
             return _Prepared(
-                tensors=self._pipeline.before(self._tensors(document.get("inputs"))),
+                tensors=self._pipeline.before(self._tensors(document.get("inputs"), arrays)),
                 wanted=self._wanted(document.get("outputs")),
                 id=document.get("id", request.id),
                 timeout_s=_timeout_s(document.get("parameters")),
@@ -135,29 +181,27 @@ class V1Inference:
         except InvalidInput as refusal:
             raise invalid(str(refusal)) from None
 
-    def _parse(self, request: Request) -> dict[str, Any]:
-        if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise RequestFault(Kind.UNSUPPORTED_ENCODING, "Only bodies without a content encoding are understood.")
-        document = parse_object(request.body)
+    def _parse(self, request: Request) -> tuple[dict[str, Any], LongArrays | None]:
+        arrays = None
+        if len(request.body) >= LARGE_BYTES:
+            arrays, document, _ = split_long(request.body, None)
+        else:
+            document = parse_object(memoryview(request.body))
         unknown = document.keys() - _KEYS
         if unknown:
             raise invalid(f"There is no field {quoted(min(unknown))}; known are {', '.join(sorted(_KEYS))}.")
         identifier = document.get("id", "")
         if type(identifier) is not str or len(identifier) > _MAX_ID:
             raise invalid(f"'id' must be a string of at most {_MAX_ID} characters.")
-        return document
+        return document, arrays
 
-    def _tensors(self, given: Any) -> dict[str, Array]:
+    def _tensors(self, given: Any, arrays: LongArrays | None) -> dict[str, Array]:
         if type(given) is not dict:
             raise invalid("'inputs' must be an object with one entry for each input.")
         for name in given:
             if name not in self._inputs:
                 raise invalid(f"There is no input {quoted(name)}; known are {', '.join(map(quoted, self._inputs))}.")
-        tensors = {
-            name: array_from_nested(given[name], spec.datatype, len(spec.shape), name)
-            for name, spec in self._inputs.items()
-            if name in given
-        }
+        tensors = {name: _array(given[name], spec, arrays) for name, spec in self._inputs.items() if name in given}
         self._contract.check(tensors)
         return tensors
 
@@ -183,7 +227,31 @@ class V1Inference:
             return fault_response(invalid(str(refusal)), request.path)
         outputs = {name: json_ready(tensors[name], self._outputs[name].datatype) for name in prepared.wanted}
         document = {"outputs": outputs, "model": self._spec.name, "id": prepared.id}
+        if _is_large([tensors[name] for name in prepared.wanted]):
+            return Response(200, _long_text(document))
         return Response(200, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def _array(given: Any, spec: TensorSpec, arrays: LongArrays | None) -> Array:
+    text = None if arrays is None else arrays.find(given)
+    array = given if text is None else text.array(spec.datatype, spec.name)
+    if isinstance(array, np.ndarray) and array.ndim == len(spec.shape):
+        return array
+    if isinstance(array, np.ndarray):
+        raise invalid(f"{quoted(spec.name)} must be lists nested {len(spec.shape)} deep.")
+    return array_from_nested(array, spec.datatype, len(spec.shape), spec.name)
+
+
+def _long_text(document: dict[str, Any]) -> memoryview:
+    text = LongText()
+    outputs = {
+        name: text.cut(value) if isinstance(value, np.ndarray) else value for name, value in document["outputs"].items()
+    }
+    return text.join(orjson.dumps({**document, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def _is_large(answer: Sequence[Array]) -> bool:
+    return sum([array.nbytes for array in answer]) >= LARGE_BYTES
 
 
 def _check_awaited(request: Request) -> None:
@@ -204,10 +272,11 @@ def add_v1_inference(
     spec: ServiceSpec,
     pipeline: ProcessorPipeline,
     data_plane: DataPlane,
+    bulk: Bulk,
     log: Log,
     *,
     max_queue_size: int,
 ) -> None:
     """Add `/v1/infer`."""
-    handler = V1Inference(spec, pipeline, data_plane, log, max_queue_size=max_queue_size)
+    handler = V1Inference(spec, pipeline, data_plane, bulk, log, max_queue_size=max_queue_size)
     router.add("POST", "/v1/infer", handler)

@@ -8,17 +8,21 @@ Sources: https://github.com/kserve/open-inference-protocol (REST) and Triton's p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from nimify.serving.batching import Answer
+from nimify.serving.bulk import LARGE_BYTES, LARGE_RAW_BYTES, Bulk
 from nimify.serving.classification import classified
-from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
+from nimify.serving.dataplane import DataPlane, InferenceRequest, priority, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
-from nimify.serving.http.messages import JSON, OCTETS, Reply, Request, Response, fault_response, json_response
+from nimify.serving.http.messages import JSON, OCTETS, Body, Reply, Request, Response, fault_response, json_response
 from nimify.serving.http.router import Handler, Router, always
 from nimify.serving.json_tensors import quoted
 from nimify.serving.lifecycle import Lifecycle
+from nimify.serving.logs import Log
+from nimify.serving.metadata import model_metadata, server_metadata
 from nimify.serving.open_inference import (
     HEADER_LENGTH,
     MAX_TENSORS,
@@ -26,44 +30,30 @@ from nimify.serving.open_inference import (
     checked_parameters,
     decode_tensors,
     encode,
+    encode_long,
     split,
+    split_long,
 )
 from nimify.serving.raw_tensors import array_from_bytes
 from nimify.serving.spec import ServiceSpec
 from nimify.tensors import DATATYPES, Datatype, TensorSpec
-from nimify.version import __version__
 
-_EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
 _HEADER_KEY: Final = HEADER_LENGTH.lower().encode()
 _RESERVED: Final = "triton_"
 
 
-def add_v2_routes(router: Router, spec: ServiceSpec, lifecycle: Lifecycle, data_plane: DataPlane) -> None:
+def add_v2_routes(
+    router: Router, spec: ServiceSpec, lifecycle: Lifecycle, data_plane: DataPlane, bulk: Bulk, log: Log
+) -> None:
     """Add the routes of the protocol for the one model that is served."""
-    server = {"name": "nimify", "version": __version__, "extensions": list(_EXTENSIONS)}
-    router.add("GET", "/v2", always(json_response(server)))
+    router.add("GET", "/v2", always(json_response(server_metadata())))
     router.add("GET", "/v2/health/live", always(Response(200)))
     router.add("GET", "/v2/health/ready", _readiness(lifecycle, "Service not ready"))
-    infer = V2Inference(spec, data_plane)
+    infer = V2Inference(spec, data_plane, bulk, log)
     for base in (f"/v2/models/{spec.name}", f"/v2/models/{spec.name}/versions/{spec.model_version}"):
         router.add("GET", base, always(json_response(model_metadata(spec))))
         router.add("GET", f"{base}/ready", _readiness(lifecycle, "Model version not ready"))
         router.add("POST", f"{base}/infer", infer)
-
-
-def model_metadata(spec: ServiceSpec) -> dict[str, Any]:
-    """What `/v2/models/<name>` answers."""
-    return {
-        "name": spec.name,
-        "versions": [spec.model_version],
-        "platform": f"{spec.engine}_onnx",
-        "inputs": [_described(tensor) for tensor in spec.signature.inputs],
-        "outputs": [_described(tensor) for tensor in spec.signature.outputs],
-    }
-
-
-def _described(tensor: TensorSpec) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": tensor.protocol_shape}
 
 
 def _readiness(lifecycle: Lifecycle, message: str) -> Handler:
@@ -101,41 +91,87 @@ class ParsedRequest:
     """In the order of the request; empty for all outputs."""
     binary_default: bool
     timeout_s: float
+    priority: int = 0
 
 
 class V2Inference:
-    """Answers `POST …/infer`."""
+    """Answers `POST …/infer`; what is large is read and written beside the event loop."""
 
-    def __init__(self, spec: ServiceSpec, data_plane: DataPlane) -> None:
+    def __init__(self, spec: ServiceSpec, data_plane: DataPlane, bulk: Bulk, log: Log) -> None:
         self._spec = spec
         self._data_plane = data_plane
+        self._bulk = bulk
+        self._log = log
         self._fields = {"model_name": spec.name, "model_version": spec.model_version}
 
     def __call__(self, request: Request, reply: Reply) -> None:
         """Start the inference; see `Handler`."""
         try:
-            parsed = self._parse(request)
+            header_length = _header_length(request)
+            if len(request.body) >= LARGE_BYTES and _is_large(request.body, header_length):
+                self._bulk.run(
+                    partial(self._parse, request, header_length, piecewise=True),
+                    partial(self._continue, request, reply),
+                    partial(self._fail, request, reply),
+                )
+                return
+            parsed = self._parse(request, header_length)
         except RequestFault as fault:
             self._data_plane.count_failure(fault)
             raise
+        self._start(request, reply, parsed)
 
+    def _start(self, request: Request, reply: Reply, parsed: ParsedRequest) -> None:
         def done(answer: Answer) -> bool:
+            if _is_large_answer(parsed, answer):
+                self._bulk.run(
+                    partial(self._response, parsed, names, answer, request.path, piecewise=True),
+                    finished,
+                    partial(self._fail, request, reply),
+                )
+                return False
             reply(self._response(parsed, names, answer, request.path))
             return True
 
+        def finished(response: Response) -> None:
+            if not request.given_up:  # and counted when it was
+                reply(response)
+                self._data_plane.count((), request.received_ns)
+
         names = tuple(output.name for output in parsed.wanted) or tuple(self._data_plane.outputs)
         request.job = self._data_plane.infer(
-            InferenceRequest(parsed.inputs, parsed.datatypes, names, request.received_ns, parsed.timeout_s), done
+            InferenceRequest(
+                parsed.inputs, parsed.datatypes, names, request.received_ns, parsed.timeout_s, parsed.priority
+            ),
+            done,
         )
 
-    def _parse(self, request: Request) -> ParsedRequest:
-        if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise RequestFault(Kind.UNSUPPORTED_ENCODING, "Only bodies without a content encoding are understood.")
-        header_length = _header_length(request)
+    def _continue(self, request: Request, reply: Reply, parsed: ParsedRequest) -> None:
+        """Start what was read beside the event loop, unless nobody waits for it any more."""
+        if request.given_up:
+            return
+        try:
+            self._start(request, reply, parsed)
+        except RequestFault as fault:
+            reply(fault_response(fault, request.path))
+
+    def _fail(self, request: Request, reply: Reply, error: Exception) -> None:
+        if not isinstance(error, RequestFault):
+            self._log.exception("request failed", error, request_id=request.id)
+            error = RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {request.id}.")
+        if not request.given_up:
+            self._data_plane.count_failure(error)
+            reply(fault_response(error, request.path))
+
+    def _parse(self, request: Request, header_length: int | None, *, piecewise: bool = False) -> ParsedRequest:
         if header_length == 0:
-            return self._raw_request(request.body)
-        fields, raw = split(request.body, header_length)
-        inputs, datatypes = decode_tensors(fields.get("inputs"), raw, key="inputs")
+            return self._raw_request(memoryview(request.body))
+        arrays = None
+        if piecewise:
+            arrays, fields, raw = split_long(request.body, header_length)
+        else:
+            fields, raw = split(request.body, header_length)
+        inputs, datatypes = decode_tensors(fields.get("inputs"), raw, key="inputs", long_arrays=arrays)
         parameters = checked_parameters(fields.get("parameters"), "the request's parameters")
         _refuse_reserved(parameters)
         binary_default = _boolean(parameters, "binary_data_output")
@@ -146,9 +182,10 @@ class V2Inference:
             wanted=_wanted_outputs(fields.get("outputs"), binary_default),
             binary_default=binary_default,
             timeout_s=timeout_s(parameters),
+            priority=priority(parameters),
         )
 
-    def _raw_request(self, body: bytes) -> ParsedRequest:
+    def _raw_request(self, body: memoryview) -> ParsedRequest:
         """A header length of 0: the whole body is the only input, whose free axis follows from its size."""
         if len(self._spec.signature.inputs) != 1:
             raise invalid(f"{HEADER_LENGTH} 0 needs a model with one input; this one has several.")
@@ -156,7 +193,9 @@ class V2Inference:
         array = array_from_bytes(body, spec.datatype, _shape_of_raw(spec, body, self._spec.max_batch_size), spec.name)
         return ParsedRequest(None, {spec.name: array}, {spec.name: spec.datatype}, [], binary_default=True, timeout_s=0)
 
-    def _response(self, parsed: ParsedRequest, names: tuple[str, ...], answer: Answer, path: bytes) -> Response:
+    def _response(
+        self, parsed: ParsedRequest, names: tuple[str, ...], answer: Answer, path: bytes, *, piecewise: bool = False
+    ) -> Response:
         if isinstance(answer, RequestFault):
             return fault_response(answer, path)
         try:
@@ -164,7 +203,7 @@ class V2Inference:
         except RequestFault as fault:
             return fault_response(fault, path)
         fields = {**self._fields, "id": parsed.id} if parsed.id is not None else self._fields
-        body, header_length = encode(fields, tensors, key="outputs")
+        body, header_length = (encode_long if piecewise else encode)(fields, tensors, key="outputs")
         if header_length is None:
             return Response(200, body, JSON)
         return Response(200, body, OCTETS, b"inference-header-content-length: %d\r\n" % header_length)
@@ -183,6 +222,19 @@ class V2Inference:
         return tensors
 
 
+def _is_large(body: Body, header_length: int | None) -> bool:
+    """Whether reading a body would hold up the event loop: long JSON does, and raw tensors that are much longer."""
+    json_length = len(body) if header_length is None else header_length
+    return json_length >= LARGE_BYTES or len(body) >= LARGE_RAW_BYTES
+
+
+def _is_large_answer(parsed: ParsedRequest, answer: Answer) -> bool:
+    if isinstance(answer, RequestFault):
+        return False
+    size = sum([array.nbytes for array in answer])
+    return size >= (LARGE_RAW_BYTES if parsed.binary_default else LARGE_BYTES)
+
+
 def _header_length(request: Request) -> int | None:
     text = request.headers.get(_HEADER_KEY)
     if text is None:
@@ -192,7 +244,7 @@ def _header_length(request: Request) -> int | None:
     return int(text)
 
 
-def _shape_of_raw(spec: TensorSpec, body: bytes, max_batch_size: int) -> tuple[int, ...]:
+def _shape_of_raw(spec: TensorSpec, body: memoryview, max_batch_size: int) -> tuple[int, ...]:
     """The shape of an input that came without one: one row, and at most one further free axis."""
     shape = spec.protocol_shape
     if max_batch_size:

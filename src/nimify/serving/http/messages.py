@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,9 +15,12 @@ from nimify.serving.faults import Kind, RequestFault
 JSON: Final = b"application/json"
 OCTETS: Final = b"application/octet-stream"
 
+_CHALLENGE: Final = b'www-authenticate: Bearer realm="nimify"\r\n'
+
 STATUS_BY_KIND: Final[Mapping[Kind, int]] = {
     Kind.INVALID_ARGUMENT: 400,
     Kind.REFUSED_BY_MODEL: 400,
+    Kind.UNAUTHENTICATED: 401,
     Kind.NOT_FOUND: 404,
     Kind.METHOD_NOT_ALLOWED: 405,
     Kind.UNSUPPORTED: 400,
@@ -52,12 +56,15 @@ class Response:
 
     __slots__ = ("body", "content_type", "headers", "status")
 
-    def __init__(self, status: int, body: bytes = b"", content_type: bytes = JSON, headers: bytes = b"") -> None:
+    def __init__(self, status: int, body: Body = b"", content_type: bytes = JSON, headers: bytes = b"") -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.headers = headers
 
+
+Body = bytes | bytearray | memoryview | mmap.mmap
+"""The content of a request or response."""
 
 Reply = Callable[[Response], None]
 """Answers a request; called once, on the event loop."""
@@ -75,17 +82,30 @@ class Request:
         received_ns: `time.perf_counter_ns()` when it was complete.
         keep_alive: Whether the connection may be used again.
         job: What runs for it in the data plane, so that it can be given up.
+        held_bytes: What it takes of the budget of all bodies.
         given_up: Whether nobody waits for the answer any more: its client left, or its time is over.
     """
 
-    __slots__ = ("body", "given_up", "headers", "id", "job", "keep_alive", "method", "path", "received_ns")
+    __slots__ = (
+        "body",
+        "given_up",
+        "headers",
+        "held_bytes",
+        "id",
+        "job",
+        "keep_alive",
+        "method",
+        "path",
+        "received_ns",
+    )
 
-    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes, id: str) -> None:
+    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: Body, id: str) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
         self.id = id
+        self.held_bytes = 0
         self.received_ns = 0
         self.keep_alive = True
         self.given_up = False
@@ -105,6 +125,8 @@ def fault_response(fault: RequestFault, path: bytes) -> Response:
     """
     status = STATUS_BY_KIND[fault.kind]
     headers = b"retry-after: %d\r\n" % fault.retry_after_s if fault.retry_after_s else b""
+    if fault.kind is Kind.UNAUTHENTICATED:
+        headers += _CHALLENGE
     if path.startswith(b"/v2"):
         return json_response({"error": fault.message}, status, headers)
     details = {"message": fault.message, "type": fault.kind.value, "code": status}

@@ -7,14 +7,22 @@ import itertools
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from typing import Final
 
 from nimify.metrics.service import HttpMetrics
+from nimify.serving.acceptor import Acceptor
+from nimify.serving.bulk import LARGE_BYTES, Bulk
 from nimify.serving.dataplane import DataPlane
+from nimify.serving.entrance import Entrance
 from nimify.serving.faults import Kind, RequestFault
+from nimify.serving.http.body_budget import BodyBudget
 from nimify.serving.http.connection import HttpConnection
-from nimify.serving.http.messages import Reply, Request, Response, fault_response
+from nimify.serving.http.content_encoding import answer_encoding, pack, request_encoding, unpack
+from nimify.serving.http.cors import Cors
+from nimify.serving.http.messages import Body, Reply, Request, Response, fault_response
 from nimify.serving.http.router import Router
 from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
@@ -23,12 +31,24 @@ from nimify.version import __version__
 SWEEP_S: Final = 0.25
 """How often deadlines are looked at; also how late one may be acted on."""
 
+_VARY: Final = b"vary: accept-encoding\r\n"
+
 
 class HttpServer:
     """Accepts connections and answers their requests through a router."""
 
     def __init__(
-        self, router: Router, data_plane: DataPlane, *, limits: Limits, metrics: HttpMetrics, log: Log
+        self,
+        router: Router,
+        data_plane: DataPlane,
+        *,
+        limits: Limits,
+        entrance: Entrance,
+        budget: BodyBudget,
+        bulk: Bulk,
+        cors: Cors | None = None,
+        metrics: HttpMetrics,
+        log: Log,
     ) -> None:
         self.draining = False
         """Whether answers end their connections, because the service is going to stop."""
@@ -36,14 +56,20 @@ class HttpServer:
         self._router = router
         self._data_plane = data_plane
         self._limits = limits
+        self._entrance = entrance
+        self.budget = budget
+        self.cors = cors
+        self.bulk = bulk
+        self.check_access = entrance.access.check
         self._metrics = metrics
+        metrics.connections_limit.set(float(limits.max_connections))
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.now_s = self._loop.time
         self._connections: set[HttpConnection] = set()
         self._turned_away: set[HttpConnection] = set()
         """Those above the limit: each stays for a moment, so that its client can read why."""
-        self._listener: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
@@ -51,9 +77,14 @@ class HttpServer:
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a bound socket."""
         self._sweep()
-        self._listener = await self._loop.create_server(
-            lambda: HttpConnection(self, self._limits), sock=listener, backlog=2048
+        self._acceptor = Acceptor(
+            lambda: HttpConnection(self, self._limits),
+            tls=self._entrance.tls,
+            protocols=("http/1.1",),
+            handshake_timeout_s=self._limits.header_timeout_s,
+            log=self._log,
         )
+        await self._acceptor.start(listener)
 
     async def stop(self, *, grace_s: float, hurry: asyncio.Event) -> int:
         """Accept no more, let requests in flight finish, and close; the number of those that did not finish.
@@ -63,15 +94,17 @@ class HttpServer:
             hurry: Ends their time at once when it is set.
         """
         self.draining = True
-        if self._listener is not None:
-            self._listener.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
+            # What was accepted in this turn of the event loop is not among the connections yet.
+            await asyncio.sleep(0.01)
         deadline_s = self.now_s() + grace_s
         while self._connections:
             for connection in tuple(self._connections):
                 connection.close_if_idle()
             if hurry.is_set() or self.now_s() >= deadline_s:
                 break
-            if not any(connection.busy for connection in self._connections):
+            if not any(connection.busy or connection.awaited for connection in self._connections):
                 break
             await asyncio.sleep(0.01)
         unfinished = sum(connection.busy for connection in self._connections)
@@ -126,16 +159,80 @@ class HttpServer:
         """Answer a request, now or later; never raises."""
         self._metrics.in_flight.add(1.0)
         try:
-            self._router.handle(request, reply)
-        except RequestFault as fault:
-            reply(fault_response(fault, request.path))
-        except Exception as error:  # noqa: BLE001 - a fault of ours: logged whole, told to the client as an id
+            if self.cors is not None and self._answered_preflight(request, reply):
+                return
+            self.check_access(request.path, request.headers)
+            if b"content-encoding" in request.headers and request.body:
+                self._unpack(request, reply)
+            else:
+                self._router.handle(request, reply)
+        except Exception as error:  # noqa: BLE001 - every failure is answered
+            reply(self._failed(request, error))
+
+    def _failed(self, request: Request, error: BaseException) -> Response:
+        """The answer to a request that failed: a fault of ours is logged whole, and told to the client as an id."""
+        if not isinstance(error, RequestFault):
             self._log.exception("request failed", error, request_id=request.id)
-            failure = RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {request.id}.")
-            reply(fault_response(failure, request.path))
+            error = RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {request.id}.")
+        return fault_response(error, request.path)
+
+    def _unpack(self, request: Request, reply: Reply) -> None:
+        """Pass on a request whose body is packed, when it is unpacked."""
+        encoding = request_encoding(request.headers[b"content-encoding"])
+        if encoding is None:
+            self._router.handle(request, reply)
+            return
+
+        def unpacked(body: bytearray) -> None:
+            if request.given_up:
+                return
+            try:
+                self._replace_body(request, body)
+                self._router.handle(request, reply)
+            except Exception as error:  # noqa: BLE001 - every failure is answered
+                reply(self._failed(request, error))
+
+        self.bulk.run(
+            partial(unpack, request.body, encoding, limit=self._limits.max_body_bytes),
+            unpacked,
+            lambda error: reply(self._failed(request, error)),
+        )
+
+    def _replace_body(self, request: Request, body: bytearray) -> None:
+        if not self.budget.take(len(body)):
+            raise RequestFault(Kind.UNAVAILABLE, "Too much is being sent at once; try again.", retry_after_s=1)
+        request.held_bytes += len(body)
+        request.body = body
+
+    def pack(self, request: Request, response: Response, deliver: Callable[[Request, Response], None]) -> None:
+        """Deliver an answer packed, if its client wants that; large ones are packed beside the event loop."""
+        encoding = answer_encoding(request.headers[b"accept-encoding"])
+        if encoding is None:
+            deliver(request, response)
+        elif len(response.body) <= LARGE_BYTES:
+            deliver(request, _packed(response, encoding, pack(response.body, encoding)))
+        else:
+            self.bulk.run(
+                partial(pack, response.body, encoding),
+                lambda body: deliver(request, _packed(response, encoding, body)),
+                lambda error: deliver(request, self._failed(request, error)),
+            )
+
+    def _answered_preflight(self, request: Request, reply: Reply) -> bool:
+        response = self.cors.preflight(request, self._router.routes.get(request.path, ())) if self.cors else None
+        if response is not None:
+            reply(response)
+        return response is not None
+
+    def cors_headers(self, request: Request | None) -> bytes:
+        """What a browser must find in an answer, when pages of other origins may call."""
+        if self.cors is None:
+            return b""
+        return self.cors.headers(request.headers.get(b"origin") if request is not None else None)
 
     def answered(self, request: Request, response: Response) -> None:
         """An answer was written."""
+        self.budget.give_back(request.held_bytes)
         request.job = None  # which knows the request: the two and the body would stay until a garbage collection
         self._metrics.in_flight.add(-1.0)
         self._metrics.responses[response.status].add()
@@ -157,6 +254,7 @@ class HttpServer:
 
     def abandoned(self, request: Request) -> None:
         """The client of a request in flight is gone."""
+        self.budget.give_back(request.held_bytes)
         request.given_up = True
         self._metrics.in_flight.add(-1.0)
         if request.job is not None:
@@ -168,3 +266,10 @@ class HttpServer:
         request.given_up = True
         if request.job is not None:
             self._data_plane.give_up(request.job, timed_out=True)
+
+
+def _packed(response: Response, encoding: bytes, body: Body) -> Response:
+    if body is response.body:  # it did not shrink
+        return Response(response.status, body, response.content_type, response.headers + _VARY)
+    headers = response.headers + b"content-encoding: " + encoding + b"\r\n" + _VARY
+    return Response(response.status, body, response.content_type, headers)

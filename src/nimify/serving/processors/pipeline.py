@@ -14,9 +14,10 @@ from typing import Literal, Self
 import numpy as np
 
 from nimify.errors import ConfigError, PluginError
-from nimify.serving.processors.loader import load_factory, load_steps, source_file
-from nimify.serving.processors.processor import Processor, Specs, Tensors, place
-from nimify.serving.processors.user_code import user_code
+from nimify.extensions.source import source_file
+from nimify.extensions.user_code import user_code
+from nimify.serving.processors.loader import load_factory, load_steps
+from nimify.serving.processors.processor import InvalidInput, Processor, Specs, Tensors, place
 from nimify.serving.spec import Pipeline
 from nimify.tensors import Signature, TensorSpec
 
@@ -54,7 +55,7 @@ class _Stage:
 
     def __call__(self, tensors: Tensors) -> Tensors:
         name = self.name
-        with user_code(name, self.file):
+        with user_code(name, self.file, meant=(InvalidInput,)):
             result: object = self.processor(tensors)
         if not isinstance(result, dict):
             raise PluginError(f"{name} must return a dict of tensors, not {type(result).__name__}.")

@@ -65,11 +65,6 @@ class ProcessorFactory(Protocol):
         ...
 
 
-def file_options(factory: object) -> frozenset[str]:
-    """Which options of a factory name files (its attribute `file_options`); these are copied into the bundle."""
-    return frozenset(getattr(factory, "file_options", ()))
-
-
 def place(processor: object) -> Literal["before", "after"] | None:
     """Where a processor must stand (its attribute `place`); `None` when it works on either side of the engine."""
     side: Literal["before", "after"] | None = getattr(processor, "place", None)

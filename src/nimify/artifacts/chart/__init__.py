@@ -1,0 +1,1 @@
+"""The Helm chart: static templates, and values that are generated."""

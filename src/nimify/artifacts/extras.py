@@ -1,0 +1,23 @@
+"""The files that a bundle has only when they are asked for: `with` in nimify.yaml, `--with` on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from nimify.artifacts.artifact import Artifact
+from nimify.artifacts.compose import compose_artifacts
+from nimify.artifacts.kserve import inference_service_artifact
+from nimify.artifacts.nim_operator import nim_service_artifact
+from nimify.planning.plan import ServicePlan
+
+_FILES: Final[Mapping[str, Callable[[ServicePlan], list[Artifact]]]] = {
+    "compose": compose_artifacts,
+    "nim-operator": lambda plan: [nim_service_artifact(plan)],
+    "kserve": lambda plan: [inference_service_artifact(plan)],
+}
+
+
+def extra_artifacts(plan: ServicePlan, names: Iterable[str]) -> list[Artifact]:
+    """The files of each name, in the order of the names."""
+    return [artifact for name in names for artifact in _FILES[name](plan)]

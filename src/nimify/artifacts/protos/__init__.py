@@ -1,1 +1,0 @@
-"""Modules generated from `protos/` by `make protos`."""

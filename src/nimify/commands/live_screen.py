@@ -1,0 +1,94 @@
+"""A screen that is drawn again and again in place: without flicker, at any size, and left as it was found."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Final
+
+_ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
+_LEAVE: Final = "\x1b[?25h\x1b[?1049l"
+_HOME: Final = "\x1b[H"
+_CLEAR_LINE: Final = "\x1b[K"
+_CLEAR_BELOW: Final = "\x1b[J"
+_MANY: Final = 4096
+_BEGIN_UPDATE: Final = "\x1b[?2026h"
+_END_UPDATE: Final = "\x1b[?2026l"
+"""Terminals that know these show a whole frame at once; the others pass over them."""
+
+
+class LiveScreen:
+    """The terminal while it is ours.
+
+    Args:
+        stream: The terminal.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        # A pipe: a signal may arrive in the middle of anything, and the lock of an Event would then wait for itself.
+        self._told, self._tell = os.pipe()
+        os.set_blocking(self._told, False)
+        os.set_blocking(self._tell, False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines, as they are now."""
+        # Not from COLUMNS and LINES, which a shell may have exported before the window changed.
+        size = shutil.get_terminal_size() if not self._stream.isatty() else _size_of(self._stream)
+        return max(20, size[0]), max(4, size[1])
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show lines from the top; those that do not fit are left out. Each must fit the width already."""
+        shown = list(lines)[: self.size[1]]
+        body = "\n".join(f"{line}{_CLEAR_LINE}" for line in shown)
+        # One write: a terminal that is read in between would see half of a frame.
+        self._stream.write(f"{_BEGIN_UPDATE}{_HOME}{body}{_CLEAR_BELOW}{_END_UPDATE}")
+        self._stream.flush()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; `True` when the terminal was resized meanwhile, and then at once."""
+        if not select.select([self._told], [], [], seconds)[0]:
+            return False
+        os.read(self._told, _MANY)
+        return True
+
+    def close(self) -> None:
+        """Draw no more."""
+        os.close(self._told)
+        os.close(self._tell)
+
+    def note_resize(self, _number: int, _frame: object) -> None:
+        """What SIGWINCH calls."""
+        with suppress(BlockingIOError):  # full of what says the same
+            os.write(self._tell, b"!")
+
+
+def _size_of(stream: IO[str]) -> tuple[int, int]:
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except OSError:
+        return 80, 24
+    return (size.columns or 80), (size.lines or 24)
+
+
+@contextmanager
+def live_screen(stream: IO[str] | None = None) -> Iterator[LiveScreen]:
+    """Take the terminal, and give it back as it was, however this ends."""
+    screen = LiveScreen(stream or sys.stdout)
+    former = signal.signal(signal.SIGWINCH, screen.note_resize)
+    terminal = stream or sys.stdout
+    try:
+        terminal.write(_ENTER)
+        terminal.flush()
+        yield screen
+    finally:
+        signal.signal(signal.SIGWINCH, former)
+        screen.close()
+        terminal.write(_LEAVE)
+        terminal.flush()

@@ -1,0 +1,41 @@
+"""`nimify rollback`: let an earlier revision answer again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nimify.commands.console import Console
+from nimify.commands.deployed import evidence_lines, show, where_options
+from nimify.commands.options import json_option, quiet_option, seconds
+from nimify.commands.progress_lines import progress_lines
+
+
+@click.command()
+@click.argument("service", metavar="BUNDLE|NAME")
+@click.option("--to", "revision", type=click.IntRange(1), metavar="REVISION", help="Which one.  [default: the last]")
+@click.option("--timeout", type=seconds, metavar="TIME", default="10m", show_default=True, help="Time for all of it.")
+@where_options
+@json_option
+@quiet_option
+@click.pass_obj
+def rollback(console: Console, /, service: str, *, revision: int | None, **options: Any) -> int:
+    """Let an earlier revision answer again; `nimify status` lists them.
+
+    It is proven with the golden requests like a new one, and ends with the same exit codes as `nimify deploy`.
+    """
+    from nimify.core.deployments import DeployedService
+    from nimify.errors import DeployError
+
+    found = DeployedService.find(service, target=options["target"], namespace=options["namespace"])
+    try:
+        applied = found.rollback(revision, timeout_s=options["timeout"], progress=progress_lines(console))
+    except DeployError as error:
+        for line in evidence_lines(error):
+            console.talk(line)
+        raise
+    if not applied.changed:
+        console.talk("Nothing changed: that revision answers already.")
+    show(console, applied.deployment, outcome="rolled back" if applied.changed else "unchanged")
+    return 0

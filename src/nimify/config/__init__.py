@@ -1,0 +1,43 @@
+"""What the user asks for: `nimify.yaml` as validated, frozen types."""
+
+from nimify.config.deployment import DeploymentConfig, ExposeConfig, ScalingConfig
+from nimify.config.model import EXTRAS, MAX_NAME_LENGTH, NAME_PATTERN, ModelConfig, service_name
+from nimify.config.objectives import ObjectivesConfig
+from nimify.config.section import ByteSize, Section
+from nimify.config.sections import (
+    BatchingConfig,
+    CollectorConfig,
+    GoldenConfig,
+    LicenseConfig,
+    LimitsConfig,
+    PipelineConfig,
+    ResourcesConfig,
+    StepConfig,
+    TensorRTConfig,
+)
+from nimify.config.yaml_text import parse_yaml, read_yaml
+
+__all__ = [
+    "EXTRAS",
+    "MAX_NAME_LENGTH",
+    "NAME_PATTERN",
+    "BatchingConfig",
+    "ByteSize",
+    "CollectorConfig",
+    "DeploymentConfig",
+    "ExposeConfig",
+    "GoldenConfig",
+    "LicenseConfig",
+    "LimitsConfig",
+    "ModelConfig",
+    "ObjectivesConfig",
+    "PipelineConfig",
+    "ResourcesConfig",
+    "ScalingConfig",
+    "Section",
+    "StepConfig",
+    "TensorRTConfig",
+    "parse_yaml",
+    "read_yaml",
+    "service_name",
+]

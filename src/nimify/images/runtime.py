@@ -1,0 +1,190 @@
+"""What starts an image so that it can prove itself: docker or podman, which take the same arguments."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nimify.programs import Program, ProgramFailed
+
+LABEL: Final = "io.nimify.proof"
+_NAME: Final = "nimify-proof-"
+_LEAST_UID: Final = 100_000
+_UIDS: Final = 900_000
+_PIDS: Final = 4096
+_START_S: Final = 120.0
+_TAIL: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """How little a container may do while it proves itself.
+
+    Attributes:
+        memory_bytes: What it may use; it is killed beyond that.
+        tmp_bytes: Room in /tmp.
+        cache_bytes: Room in the cache folder.
+        platform: e.g. `linux/amd64`; empty for the runtime's own.
+        uid: A user that the image does not know: any must do.
+        gid: OpenShift gives the group 0, NVIDIA's operator 2000.
+    """
+
+    memory_bytes: int
+    tmp_bytes: int
+    cache_bytes: int
+    platform: str = ""
+    uid: int = field(default_factory=lambda: _LEAST_UID + secrets.randbelow(_UIDS))
+    gid: int = field(default_factory=lambda: secrets.choice((0, 2000)))
+
+    @property
+    def user(self) -> str:
+        """As `--user` takes it."""
+        return f"{self.uid}:{self.gid}"
+
+    def arguments(self) -> list[str]:
+        """Those of `run`: no network, no rights, a read-only root."""
+        return [
+            f"--user={self.user}",
+            "--network=none",
+            "--read-only",
+            # The user may be any, so both are open to all, as /tmp is everywhere.
+            f"--tmpfs=/tmp:rw,noexec,nosuid,nodev,mode=1777,size={self.tmp_bytes}",
+            f"--tmpfs=/opt/nim/.cache:rw,nosuid,nodev,mode=1777,size={self.cache_bytes}",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            f"--memory={self.memory_bytes}",
+            f"--memory-swap={self.memory_bytes}",
+            f"--pids-limit={_PIDS}",
+            *([f"--platform={self.platform}"] if self.platform else []),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a container is.
+
+    Attributes:
+        running: Whether it runs.
+        exit_code: Of its process, when it does not.
+        out_of_memory: Whether the kernel killed it for its memory.
+        error: What the runtime says; may be empty.
+    """
+
+    running: bool
+    exit_code: int
+    out_of_memory: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Something that starts containers.
+
+    Attributes:
+        program: `docker` or `podman`.
+        image: What the image is called there.
+        temporary: Whether the image was brought there for the proof alone, so that it goes with it.
+    """
+
+    program: Program
+    image: str
+    temporary: bool = False
+
+    def start(self, confinement: Confinement, environment: Mapping[str, str]) -> Trial:
+        """Start the image in a container of its own; whoever starts it ends it with `Trial.remove`.
+
+        Raises:
+            ProgramFailed: It cannot be started.
+        """
+        trial = Trial(self.program, f"{_NAME}{secrets.token_hex(6)}")
+        try:
+            self.program.run(
+                "run",
+                "--detach",
+                f"--name={trial.name}",
+                f"--label={LABEL}=true",
+                "--pull=never",
+                "--no-healthcheck",
+                *confinement.arguments(),
+                *(f"--env={name}={value}" for name, value in environment.items()),
+                self.image,
+                timeout_s=_START_S,
+            )
+        except BaseException:
+            trial.remove()
+            raise
+        return trial
+
+    def close(self) -> None:
+        """Remove the image again if it was brought for the proof alone."""
+        if self.temporary:
+            with suppress(ProgramFailed):
+                self.program.run("rmi", "--force", self.image)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A container that proves its image.
+
+    Attributes:
+        program: What runs it.
+        name: Of the container.
+    """
+
+    program: Program
+    name: str
+
+    def ask(self, *command: str, timeout_s: float = 30.0) -> str:
+        """Run a program in it; its output.
+
+        Raises:
+            ProgramFailed: It cannot be run, or ended with an error.
+        """
+        return self.program.run("exec", self.name, *command, timeout_s=timeout_s)
+
+    def relay(self) -> list[str]:
+        """A command whose standard input and output are joined to the service's port."""
+        return self.program.command("exec", "--interactive", self.name, *PROBE, "relay")
+
+    def state(self) -> State:
+        """How it is.
+
+        Raises:
+            ProgramFailed: There is no such container.
+        """
+        data: Any = json.loads(self.program.run("inspect", "--type=container", "--format={{json .State}}", self.name))
+        return State(
+            running=bool(data.get("Running")),
+            exit_code=int(data.get("ExitCode", 0)),
+            out_of_memory=bool(data.get("OOMKilled")),
+            error=str(data.get("Error") or ""),
+        )
+
+    def log(self) -> tuple[str, ...]:
+        """The last lines that it wrote."""
+        lines: list[str] = []
+        with suppress(ProgramFailed):
+            self.program.follow("logs", f"--tail={_TAIL}", self.name, tell=lines.append, timeout_s=_START_S)
+        return tuple(line for line in lines if line.strip())
+
+    def stop(self, *, within_s: float) -> int:
+        """Ask it to stop, and wait; its exit code.
+
+        Raises:
+            ProgramFailed: It cannot be stopped.
+        """
+        self.program.run("stop", f"--time={within_s:.0f}", self.name, timeout_s=within_s + _START_S)
+        return self.state().exit_code
+
+    def remove(self) -> None:
+        """Remove it, whether it runs, has ended or never came to be."""
+        with suppress(ProgramFailed):
+            self.program.run("rm", "--force", "--volumes", self.name)
+
+
+PROBE: Final = ("python3", "-m", "nimify.serving.probe")
+"""What a container asks itself with."""

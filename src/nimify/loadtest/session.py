@@ -1,0 +1,153 @@
+"""A whole load test: which loads, in which order, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from nimify.artifacts.bundle import Bundle
+from nimify.conformance.client import Client
+from nimify.errors import ConfigError
+from nimify.loadtest.address import Address
+from nimify.loadtest.measurement import Measurement, Watch, unwatched
+from nimify.loadtest.objective import Objective, highest_rate
+from nimify.loadtest.point import LoadPoint
+from nimify.loadtest.pool import Traffic
+from nimify.loadtest.request import LoadRequest, check_requests, described_requests, golden_requests
+
+MANY_CONNECTIONS: Final = 64
+"""Of the closed loop that tells the search for a rate where to begin."""
+_METRICS_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTest:
+    """What is asked for.
+
+    Attributes:
+        url: Where the service is.
+        bundle: Folder whose golden requests are sent; values are drawn when left out.
+        model: Which model to ask; may be left out when the service has only one.
+        sample: Inputs to send, an .npz or .json file.
+        lengths: Length of an input's free axes, by its name, for values that are drawn.
+        binary: Whether tensors travel as raw bytes rather than JSON.
+        connections: Closed loops to measure.
+        rates: Open loops to measure, in requests in a second.
+        objective: What the highest rate must keep, when one is to be searched.
+        duration_s: Length of each measurement.
+        warmup_s: How long to send before each.
+        timeout_s: How long one request may take.
+        headers: Beside those of every request, e.g. an API key.
+        authorities: A PEM file of authorities to trust instead of the system's.
+    """
+
+    url: str
+    bundle: Path | None = None
+    model: str | None = None
+    sample: Path | None = None
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    binary: bool = False
+    connections: Sequence[int] = ()
+    rates: Sequence[float] = ()
+    objective: Objective | None = None
+    duration_s: float = 10.0
+    warmup_s: float = 2.0
+    timeout_s: float = 30.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    authorities: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What came out.
+
+    Attributes:
+        url: Of the service.
+        model: Its model.
+        protocol: `json` or `binary`.
+        inputs: What was sent, in words.
+        points: Every measurement, in the order of its kind and level.
+        objective: What the highest rate had to keep; `None` when none was searched.
+        best: The measurement at that rate; `None` when no rate kept it.
+    """
+
+    url: str
+    model: str
+    protocol: str
+    inputs: str
+    points: tuple[LoadPoint, ...]
+    objective: Objective | None = None
+    best: LoadPoint | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        found: dict[str, Any] = {}
+        if self.objective is not None:
+            found["objective"] = {
+                "quantile": self.objective.quantile,
+                "latency_s": self.objective.latency_s,
+                "rate": None if self.best is None else self.best.level,
+            }
+        return {
+            "url": self.url,
+            "model": self.model,
+            "protocol": self.protocol,
+            "inputs": self.inputs,
+            **found,
+            "points": [point.to_dict() for point in self.points],
+        }
+
+
+def run(test: LoadTest, *, watch: Watch = unwatched) -> LoadReport:
+    """Carry out a load test.
+
+    Args:
+        test: What is asked for.
+        watch: Told several times a second how it goes.
+
+    Raises:
+        EnvironmentProblem: The service cannot be reached, or refuses the requests.
+        ConfigError: The requests cannot be made.
+        BundleError: The bundle cannot be read.
+    """
+    address = Address.parse(test.url)
+    client = Client(test.url, timeout_s=test.timeout_s, headers=test.headers, tls=address.tls(test.authorities))
+    requests = _requests(test, client)
+    check_requests(client, requests)
+    wires = [request.wire(address, test.headers) for request in requests]
+    traffic = Traffic(address, wires, test.timeout_s, address.tls(test.authorities))
+    metrics = Client(test.url, timeout_s=_METRICS_TIMEOUT_S, headers=test.headers, tls=address.tls(test.authorities))
+    measurement = Measurement(traffic, metrics, test.duration_s, test.warmup_s, watch)
+    points = [measurement.closed(count) for count in test.connections]
+    points += [measurement.open(rate) for rate in test.rates]
+    best: LoadPoint | None = None
+    if test.objective is not None:
+        base = max((point.throughput for point in points if point.kind == "closed"), default=0.0)
+        if not base:
+            points.append(measurement.closed(MANY_CONNECTIONS))
+            base = points[-1].throughput
+        best, tried = highest_rate(test.objective, base, measurement.open)
+        points += tried
+    return LoadReport(
+        url=address.url,
+        model=requests[0].model,
+        protocol="binary" if test.binary else "json",
+        inputs=", ".join(request.name for request in requests[:4]),
+        points=tuple(sorted(points, key=lambda point: (point.kind, point.level))),
+        objective=test.objective,
+        best=best,
+    )
+
+
+def _requests(test: LoadTest, client: Client) -> list[LoadRequest]:
+    if test.bundle is None or test.sample is not None:
+        return described_requests(client, test.model, sample=test.sample, lengths=test.lengths, binary=test.binary)
+    bundle = Bundle.open(test.bundle)
+    golden = bundle.golden()
+    if golden is None:
+        raise ConfigError(
+            f"'{test.bundle}' has no golden requests.", field="--bundle", remedy="Name your own inputs with --sample."
+        )
+    return golden_requests(bundle.service, golden, binary=test.binary)

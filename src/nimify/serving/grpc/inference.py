@@ -1,0 +1,296 @@
+"""`ModelInfer` and `ModelStreamInfer`: the same rules as `/v2` over HTTP, in gRPC's messages."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from nimify.serving.batching import Answer, Job
+from nimify.serving.classification import classified
+from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
+from nimify.serving.engines.engine import Array
+from nimify.serving.faults import Kind, RequestFault, invalid
+from nimify.serving.grpc.codec import Content
+from nimify.serving.grpc.protos import inference_pb2 as pb
+from nimify.serving.grpc.server import read_message
+from nimify.serving.grpc.tensors import ResponseWriter, decoded_inputs, in_stream
+from nimify.serving.json_tensors import quoted
+from nimify.serving.open_inference import MAX_TENSORS
+from nimify.serving.spec import ServiceSpec
+from nimify.tensors import DATATYPES, Datatype
+
+if TYPE_CHECKING:
+    from nimify.serving.grpc.call import Call
+
+MOST_STARTED: Final = 64
+"""Inferences of one stream that are queued or run; further messages wait."""
+MOST_UNSENT_BYTES: Final = 1 << 20
+"""Answers that may wait for a client to read them before its next messages are looked at."""
+
+_RESERVED: Final = "triton_"
+_FINAL_RESPONSE: Final = "triton_enable_empty_final_response"
+_FINAL: Final = pb.ModelInferResponse(
+    parameters={"triton_final_response": pb.InferParameter(bool_param=True)}
+).SerializeToString()
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """A request, read but not yet checked against the model."""
+
+    id: str
+    inputs: dict[str, Array]
+    datatypes: dict[str, Datatype]
+    names: tuple[str, ...]
+    classes: tuple[int, ...]
+    timeout_s: float
+    marks_final: bool
+    """Whether the answer says that it is the last one, as clients of models with many answers ask."""
+
+
+class Inference:
+    """Answers the inference methods for the one model that is served."""
+
+    def __init__(self, spec: ServiceSpec, data_plane: DataPlane) -> None:
+        self._spec = spec
+        self.data_plane = data_plane
+        self._writer = ResponseWriter(spec.name, spec.model_version)
+
+    def infer(self, call: Call, request: pb.ModelInferRequest) -> None:
+        """`ModelInfer`; see `UnaryMethod.handle`."""
+        try:
+            parsed = self.parsed(request)
+        except RequestFault as fault:
+            self.data_plane.count_failure(fault)
+            raise
+
+        def done(answer: Answer) -> bool:
+            if isinstance(answer, RequestFault):
+                call.fail(answer)
+                return True
+            try:
+                message = self.response(parsed, answer)
+            except RequestFault as fault:
+                call.fail(fault)
+            else:
+                call.reply(message)
+            return True
+
+        wait_s = min(parsed.timeout_s, call.left_s) if parsed.timeout_s else call.left_s
+        request_ = InferenceRequest(parsed.inputs, parsed.datatypes, parsed.names, call.received_ns, wait_s)
+        call.job = self.data_plane.infer(request_, done)
+
+    def stream(self, call: Call) -> InferenceStream:
+        """`ModelStreamInfer`; see `StreamMethod.open`."""
+        return InferenceStream(self, call)
+
+    def parsed(self, request: pb.ModelInferRequest) -> _Parsed:
+        """Read a request.
+
+        Raises:
+            RequestFault: It is not well formed, or for another model.
+        """
+        check_model(self._spec, request.model_name, request.model_version)
+        parameters = _parameters(request.parameters)
+        for name in parameters:
+            if name.startswith(_RESERVED) and name != _FINAL_RESPONSE:
+                raise invalid(f"The parameter {quoted(name)} is reserved: names must not start with '{_RESERVED}'.")
+        inputs, datatypes = decoded_inputs(request)
+        outputs = request.outputs
+        if len(outputs) > MAX_TENSORS:
+            raise invalid(f"'outputs' must be a list of at most {MAX_TENSORS} outputs.")
+        return _Parsed(
+            id=request.id,
+            inputs=inputs,
+            datatypes=datatypes,
+            names=tuple([output.name for output in outputs]),
+            classes=tuple([_classes(output) for output in outputs]),
+            timeout_s=timeout_s(parameters) if parameters else 0.0,
+            marks_final=parameters.get(_FINAL_RESPONSE) is True,
+        )
+
+    def response(self, parsed: _Parsed, arrays: Any) -> bytes:
+        """The answer to a request, serialized.
+
+        Raises:
+            RequestFault: An output cannot be given as it was asked for.
+        """
+        specs = self.data_plane.outputs
+        names = parsed.names or tuple(specs)
+        if not any(parsed.classes):
+            tensors = [(name, specs[name].datatype, array) for name, array in zip(names, arrays, strict=True)]
+            return self._writer.write(parsed.id, tensors)
+        batched = self._spec.max_batch_size > 0
+        tensors = []
+        for name, classes, array in zip(names, parsed.classes, arrays, strict=True):
+            datatype = specs[name].datatype
+            if classes:
+                array = classified(array, datatype, classes, name, batched=batched)
+                datatype = DATATYPES["BYTES"]
+            tensors.append((name, datatype, array))
+        return self._writer.write(parsed.id, tensors)
+
+
+def check_model(spec: ServiceSpec, name: str, version: str) -> None:
+    """Refuse what is asked of another model or version.
+
+    Raises:
+        RequestFault: It is not the one that is served.
+    """
+    if name != spec.name or version not in {"", spec.model_version}:
+        message = "There is no such model or version; RepositoryIndex tells what is served."
+        raise RequestFault(Kind.NOT_FOUND, message)
+
+
+def _parameters(given: Any) -> dict[str, Any]:
+    """Parameters as plain values."""
+    if not given:
+        return {}
+    values: dict[str, Any] = {}
+    for name, parameter in given.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        if choice is None:
+            raise invalid(f"The parameter {quoted(name)} has no value.")
+        values[name] = getattr(parameter, choice)
+    return values
+
+
+def _classes(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> int:
+    if not output.parameters:
+        return 0
+    classes = _parameters(output.parameters).get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= 2**31 - 1:
+        raise invalid(f"'classification' of {quoted(output.name)} must be a whole number, 0 or more.")
+    return classes
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The place of one request in the order of a stream."""
+
+    answer: bytes | None = None
+    job: Job | None = None
+
+
+class InferenceStream:
+    """One `ModelStreamInfer` call: requests run side by side and are answered in their order; see `Session`.
+
+    A request that fails is answered with the reason, and the stream goes on.
+    """
+
+    def __init__(self, inference: Inference, call: Call) -> None:
+        self._inference = inference
+        self._call = call
+        self._turns: deque[_Turn] = deque()
+        self._waiting: deque[Content] = deque()
+        self._half_closed = False
+        self._advancing = False
+
+    @property
+    def accepting(self) -> bool:
+        """See `Session.accepting`."""
+        return not self._waiting
+
+    @property
+    def busy(self) -> bool:
+        """See `Session.busy`."""
+        return bool(self._turns or self._waiting or self._call.outbox.size)
+
+    def message(self, content: Content) -> None:
+        """See `Session.message`."""
+        self._waiting.append(content)
+        self._advance()
+
+    def half_closed(self) -> None:
+        """See `Session.half_closed`."""
+        self._half_closed = True
+        self._advance()
+
+    def writable(self) -> None:
+        """See `Session.writable`."""
+        self._advance()
+
+    def gone(self, *, timed_out: bool) -> None:
+        """See `Session.gone`."""
+        self._waiting.clear()
+        for turn in self._turns:
+            if turn.job is not None and turn.answer is None:
+                self._inference.data_plane.give_up(turn.job, timed_out=timed_out)
+        self._turns.clear()
+
+    def _advance(self) -> None:
+        """Send the answers whose turn it is, and start what waits, as far as there is room."""
+        if self._advancing:
+            return
+        self._advancing = True
+        waited = bool(self._waiting)
+        try:
+            self._send_answers()
+            while self._waiting and self._may_start:
+                self._start(self._waiting.popleft())
+                self._send_answers()
+        finally:
+            self._advancing = False
+        if waited and not self._waiting:
+            self._call.accept_more()
+        if self._half_closed and not self._turns and not self._waiting:
+            self._call.end()
+
+    @property
+    def _may_start(self) -> bool:
+        return len(self._turns) < MOST_STARTED and self._call.outbox.size < MOST_UNSENT_BYTES
+
+    def _send_answers(self) -> None:
+        while self._turns and self._turns[0].answer is not None:
+            self._call.send(self._turns.popleft().answer or b"")
+
+    def _start(self, content: Content) -> None:
+        try:
+            request = read_message(pb.ModelInferRequest.FromString, content)
+        except RequestFault as fault:
+            self.gone(timed_out=False)  # nothing behind it can be trusted
+            self._call.fail(fault)
+            return
+        turn = _Turn()
+        self._turns.append(turn)
+        try:
+            turn.job = self._infer(request, turn)
+        except RequestFault as fault:
+            turn.answer = _failure(request.id, fault)
+
+    def _infer(self, request: pb.ModelInferRequest, turn: _Turn) -> Job:
+        inference = self._inference
+        try:
+            parsed = inference.parsed(request)
+        except RequestFault as fault:
+            inference.data_plane.count_failure(fault)
+            raise
+
+        def done(answer: Answer) -> bool:
+            turn.job = None
+            turn.answer = self._answer(parsed, answer)
+            self._advance()
+            return True
+
+        asked_s, left_s = parsed.timeout_s, self._call.left_s
+        wait_s = min(asked_s, left_s) if asked_s and left_s else asked_s or left_s
+        received_ns = time.perf_counter_ns()
+        started = InferenceRequest(parsed.inputs, parsed.datatypes, parsed.names, received_ns, wait_s)
+        return inference.data_plane.infer(started, done)
+
+    def _answer(self, parsed: _Parsed, answer: Answer) -> bytes:
+        if isinstance(answer, RequestFault):
+            return _failure(parsed.id, answer)
+        try:
+            response = self._inference.response(parsed, answer)
+        except RequestFault as fault:
+            return _failure(parsed.id, fault)
+        return in_stream(response + _FINAL if parsed.marks_final else response)
+
+
+def _failure(id: str, fault: RequestFault) -> bytes:
+    return pb.ModelStreamInferResponse(
+        error_message=fault.message, infer_response=pb.ModelInferResponse(id=id)
+    ).SerializeToString()

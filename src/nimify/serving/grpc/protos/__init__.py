@@ -1,0 +1,1 @@
+"""Modules that `make protos` generates from protos/."""

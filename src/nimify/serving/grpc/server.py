@@ -1,0 +1,207 @@
+"""The gRPC server of one worker: its listener, its connections, and their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from nimify.metrics.service import GrpcMetrics
+from nimify.serving.acceptor import Acceptor
+from nimify.serving.dataplane import DataPlane
+from nimify.serving.entrance import Entrance
+from nimify.serving.faults import Kind, RequestFault, invalid
+from nimify.serving.grpc.call import Call
+from nimify.serving.grpc.codec import Content
+from nimify.serving.grpc.connection import GrpcConnection
+from nimify.serving.grpc.head import CallHead
+from nimify.serving.grpc.methods import Method, Methods, UnaryMethod
+from nimify.serving.grpc.status import StatusCode
+from nimify.serving.http.body_budget import BodyBudget
+from nimify.serving.logs import Log
+from nimify.serving.spec import Limits
+
+SWEEP_S: Final = 0.25
+"""How often deadlines are looked at; also how late one may be acted on that the client did not set."""
+OTHER: Final = "other"
+"""Stands in metrics for whatever is not a method."""
+
+_POLL_S: Final = 0.01
+
+_Message = TypeVar("_Message")
+
+
+class GrpcServer:
+    """Accepts connections and answers their calls through a table of methods.
+
+    Args:
+        sweeps: Called a few times a second, after the deadlines.
+
+    Attributes:
+        limits: What one replica accepts.
+        budget: Of the memory of all bodies, HTTP's too.
+    """
+
+    def __init__(
+        self,
+        methods: Methods,
+        data_plane: DataPlane,
+        *,
+        limits: Limits,
+        entrance: Entrance,
+        budget: BodyBudget,
+        metrics: GrpcMetrics,
+        log: Log,
+        sweeps: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self.data_plane = data_plane
+        self.limits = limits
+        self.budget = budget
+        self._methods = methods
+        self._entrance = entrance
+        self._check_access = entrance.access.check
+        self._metrics = metrics
+        self._log = log
+        self._sweeps = sweeps
+        self._loop = asyncio.get_running_loop()
+        self.now_s = self._loop.time
+        self.call_at = self._loop.call_at
+        self._connections: set[GrpcConnection] = set()
+        self._turned_away: set[GrpcConnection] = set()
+        self._acceptor: Acceptor | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = itertools.count(1)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept connections on a bound socket."""
+        self._sweep()
+        self._acceptor = Acceptor(
+            lambda: GrpcConnection(self),
+            tls=self._entrance.tls,
+            protocols=("h2",),
+            handshake_timeout_s=self.limits.header_timeout_s,
+            log=self._log,
+        )
+        await self._acceptor.start(listener)
+
+    async def stop(self, *, grace_s: float, hurry: asyncio.Event) -> int:
+        """Accept no more, ask clients to leave, let calls finish, and close; the number of those that did not finish.
+
+        Args:
+            grace_s: Seconds that calls may take.
+            hurry: Ends their time at once when it is set.
+        """
+        if self._acceptor is not None:
+            self._acceptor.close()
+            # What was accepted in this turn of the event loop is not among the connections yet.
+            await asyncio.sleep(_POLL_S)
+        deadline_s = self.now_s() + grace_s
+        fault = RequestFault(Kind.UNAVAILABLE, "The service is stopping.")
+        for connection in tuple(self._connections):
+            connection.say_goodbye()
+        while self._connections and not hurry.is_set() and self.now_s() < deadline_s:
+            for connection in tuple(self._connections):
+                connection.end_idle_streams(fault)
+            await asyncio.sleep(_POLL_S)
+        unfinished = sum(connection.unfinished for connection in self._connections)
+        for connection in (*self._connections, *self._turned_away):
+            connection.abort()
+        await asyncio.sleep(0)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        return unfinished
+
+    def _sweep(self) -> None:
+        now_s = self.now_s()
+        for connection in (*self._connections, *self._turned_away):
+            connection.check_deadlines(now_s)
+        for sweep in self._sweeps:
+            sweep()
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    # --- the connections' calls ---------------------------------------------------------------------------------
+
+    def admit(self, connection: GrpcConnection) -> bool:
+        """Take note of a connection; false when there are too many."""
+        if len(self._connections) >= self.limits.max_connections:
+            self._turned_away.add(connection)
+            return False
+        self._connections.add(connection)
+        self._metrics.connections.set(len(self._connections))
+        return True
+
+    def forget(self, connection: GrpcConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        self._turned_away.discard(connection)
+        self._metrics.connections.set(len(self._connections))
+
+    def calmed(self, reason: str) -> None:
+        """A connection is ended because it does too much of what is only a nuisance."""
+        self._metrics.calmed.add()
+        self._log.warning("gRPC connection ended", reason=reason)
+
+    # --- the calls' calls ---------------------------------------------------------------------------------------
+
+    def admitted(self, head: CallHead) -> Method:
+        """The method that a call may begin.
+
+        Raises:
+            RequestFault: The caller may not, there is no such method, or the headers ask for what is not offered.
+        """
+        self._metrics.in_flight.add(1.0)
+        self._check_access(head.path, head.metadata)
+        if head.fault is not None:
+            raise head.fault
+        method = self._methods.get(head.path)
+        if method is None:
+            raise RequestFault(Kind.UNSUPPORTED, "There is no such method; gRPC reflection tells which there are.")
+        return method
+
+    def run(self, call: Call, content: Content) -> None:
+        """Answer a call that takes one message, now or later; never raises."""
+        method = call.method
+        try:
+            if isinstance(method, UnaryMethod):
+                method.handle(call, read_message(method.read, content))
+        except RequestFault as fault:
+            call.fail(fault)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: logged whole, told to the client as an id
+            call.fail(self.failure(error))
+
+    def failure(self, error: Exception) -> RequestFault:
+        """Log a fault of ours, and make what the client is told."""
+        id = f"{self._id_prefix}-{next(self._ids):x}"
+        self._log.exception("call failed", error, request_id=id)
+        return RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {id}.")
+
+    def answered(self, call: Call, code: StatusCode, elapsed_s: float) -> None:
+        """It is decided how a call ends."""
+        name = call.method.name if call.method is not None else OTHER
+        if call.head.refusal is None:
+            self._metrics.in_flight.add(-1.0)
+        self._metrics.calls[name, code].add()
+        duration = self._metrics.durations.get(name)
+        if duration is not None and not code:
+            duration.observe(elapsed_s)
+        if self._log.debugging:
+            path = call.head.path.decode("ascii", "backslashreplace")
+            self._log.debug("call", method=path, code=code.name, ms=round(elapsed_s * 1e3, 3))
+
+
+def read_message(read: Callable[[Any], _Message], content: Content) -> _Message:
+    """A message of its bytes.
+
+    Raises:
+        RequestFault: They are none.
+    """
+    try:
+        return read(content)
+    except DecodeError:
+        raise invalid("The message is not a valid protobuf message of its type.") from None

@@ -1,0 +1,129 @@
+"""A Helm release, through `helm` and its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from nimify.programs import Program, ProgramFailed
+
+_HELM_S: Final = 300.0
+_KEPT: Final = 10
+_PENDING: Final = "pending-"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRevision:
+    """One row of a release's history.
+
+    Attributes:
+        number: Of the revision.
+        status: In Helm's words: `deployed`, `superseded`, `failed`, `pending-upgrade`, `uninstalled`.
+        updated: When.
+        description: What we wrote there.
+        version: Release of the service.
+    """
+
+    number: int
+    status: str
+    updated: str
+    description: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release in a namespace. Every method raises `ProgramFailed` with Helm's words.
+
+    Attributes:
+        name: Of the release, and of the service.
+        namespace: Empty for that of the current context.
+        program: `helm`.
+    """
+
+    name: str
+    namespace: str = ""
+    program: Program = field(default_factory=lambda: Program("helm"))
+
+    def version(self) -> str:
+        """The version of Helm, e.g. `v4.2.4`."""
+        return self.program.run("version", "--template={{.Version}}").strip()
+
+    def history(self) -> list[ReleaseRevision]:
+        """Its revisions, the oldest first; none when there is no release."""
+        try:
+            text = self._run("history", self.name, "--output=json")
+        except ProgramFailed as error:
+            if error.says("not found"):
+                return []
+            raise
+        return [
+            ReleaseRevision(
+                number=int(row["revision"]),
+                status=str(row["status"]),
+                updated=str(row["updated"]),
+                description=str(row.get("description", "")),
+                version=str(row.get("app_version", "")),
+            )
+            for row in json.loads(text)
+        ]
+
+    def rendered(self, chart: Path, values: Mapping[str, str], settings: Mapping[str, str]) -> str:
+        """The manifests that an upgrade would apply, as the API server would take them."""
+        options = ["--install", "--dry-run=server", "--hide-secret", "--output=json"]
+        found: Any = json.loads(self._run("upgrade", self.name, str(chart), *options, *_given(values, settings)))
+        return str(found["manifest"])
+
+    def manifest(self) -> str:
+        """The manifests of the live revision; empty when there is none."""
+        try:
+            return self._run("get", "manifest", self.name)
+        except ProgramFailed as error:
+            if error.says("not found"):
+                return ""
+            raise
+
+    def upgrade(self, chart: Path, values: Mapping[str, str], settings: Mapping[str, str], *, description: str) -> int:
+        """Apply the chart on the server, without waiting for what becomes of it; the new revision."""
+        options = [
+            "--install",
+            "--create-namespace",
+            "--server-side=true",
+            f"--history-max={_KEPT}",
+            f"--description={description}",
+            "--output=json",
+        ]
+        found: Any = json.loads(self._run("upgrade", self.name, str(chart), *options, *_given(values, settings)))
+        return int(found["version"])
+
+    def rollback(self, revision: int) -> None:
+        """Apply an earlier revision again, as a new one."""
+        self._run("rollback", self.name, str(revision), f"--history-max={_KEPT}")
+
+    def uninstall(self, *, keep_history: bool) -> None:
+        """Remove everything that the release made."""
+        options = ["--keep-history"] if keep_history else []
+        self._run("uninstall", self.name, "--ignore-not-found", "--wait", *options)
+
+    def _run(self, *arguments: str) -> str:
+        namespace = [f"--namespace={self.namespace}"] if self.namespace else []
+        return self.program.run(*arguments, *namespace, timeout_s=_HELM_S)
+
+
+def _given(values: Mapping[str, str], settings: Mapping[str, str]) -> list[str]:
+    """Ours are text as they stand; the user's are read as Helm reads them."""
+    ours = [f"--set-literal={key}={value}" for key, value in values.items()]
+    return [*ours, *(f"--set={key}={value}" for key, value in settings.items())]
+
+
+def good(history: list[ReleaseRevision]) -> list[ReleaseRevision]:
+    """The revisions that were deployed and can be returned to, the oldest first."""
+    return [revision for revision in history if revision.status in {"deployed", "superseded", "uninstalled"}]
+
+
+def stuck(history: list[ReleaseRevision]) -> bool:
+    """Whether a Helm that was killed left the release in the middle of something, which locks it."""
+    return bool(history) and history[-1].status.startswith(_PENDING)

@@ -1,0 +1,179 @@
+"""From an order to a release that answers: applied, watched, proven in a new pod, and undone when it fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nimify.artifacts.bundle import Bundle
+from nimify.errors import ConfigError, LeftDegraded, NotDeployed, RolledBack
+from nimify.programs import ProgramFailed
+from nimify.targets.kubernetes.cluster import Cluster, Document
+from nimify.targets.kubernetes.lease import DeployerLease
+from nimify.targets.kubernetes.release import Release, ReleaseRevision, good, stuck
+from nimify.targets.kubernetes.watch import RolloutFailed, RolloutWatch
+from nimify.targets.proof import Proofs
+from nimify.targets.target import Order, Progress
+from nimify.targets.verification import Unfit, verify
+
+HTTP_PORT: Final = 8000
+_LEAST_S: Final = 60.0
+"""Going back is given this long, even when the time of the order is over."""
+_MOST_PROVEN: Final = 3
+"""Pods of one revision are alike; a few of them prove it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One order to one service, whose Lease the caller holds.
+
+    Attributes:
+        cluster: Where.
+        release: The service as Helm knows it.
+        proofs: Of the service.
+        lease: Of the service, which is ours; it knows the last revision that was proven.
+        order: What is to run.
+        progress: Told what happens.
+        deadline_s: By when it must be done, by the monotonic clock.
+    """
+
+    cluster: Cluster
+    release: Release
+    proofs: Proofs
+    lease: DeployerLease
+    order: Order
+    progress: Progress
+    deadline_s: float
+
+    def deploy(self, bundle: Bundle, chart: Path, values: Mapping[str, str]) -> None:
+        """Let a bundle's chart be the release.
+
+        Raises:
+            NotDeployed, RolledBack, LeftDegraded: See the target's contract.
+        """
+        history = self._unlocked(self.release.history())
+        service = bundle.service
+        description = f"nimify: {service.version}, {self.order.image or 'the image of the chart'}"
+        try:
+            revision = self.release.upgrade(chart, values, self.order.settings, description=description)
+        except ProgramFailed as error:
+            self._undo(history, f"Helm could not apply the chart of '{self.release.name}': {error}.", ())
+        self.progress(f"Revision {revision} is applied.")
+        self.proofs.keep(revision, bundle)
+        self._see_through(history, revision, bundle)
+
+    def go_back(self) -> None:
+        """Let an earlier revision be the release again, as a new one.
+
+        Raises:
+            ConfigError: There is no such revision.
+            NotDeployed, RolledBack, LeftDegraded: See the target's contract.
+        """
+        history = self._unlocked(self.release.history())
+        former = self._earlier(history)
+        try:
+            self.release.rollback(former.number)
+        except ProgramFailed as error:
+            raise NotDeployed(f"Helm could not go back to revision {former.number}: {error}.") from error
+        revision = history[-1].number + 1
+        proof = self.proofs.find(former.number)
+        if proof is not None:
+            self.proofs.keep(revision, proof)
+        self.progress(f"Revision {former.number} is applied again, as revision {revision}.")
+        self._see_through(history, revision, proof)
+
+    def _earlier(self, history: list[ReleaseRevision]) -> ReleaseRevision:
+        former = good(history)
+        numbers = ", ".join(str(revision.number) for revision in former) or "none"
+        if self.order.revision is not None:
+            chosen = [revision for revision in former if revision.number == self.order.revision]
+            problem = f"'{self.release.name}' has no revision {self.order.revision} that was live."
+        else:
+            chosen = [revision for revision in former if revision.status != "deployed"]
+            problem = f"'{self.release.name}' has no revision before the present one."
+        if not chosen:
+            raise ConfigError(problem, remedy=f"There are: {numbers}.")
+        return chosen[-1]
+
+    def _unlocked(self, history: list[ReleaseRevision]) -> list[ReleaseRevision]:
+        """The history of a release that nobody is in the middle of.
+
+        The Lease is ours, so whoever left it pending is gone: what was good before is applied again.
+        """
+        if not stuck(history):
+            return history
+        self.progress("A deployment that was killed left the release locked; what was good before is restored.")
+        former = good(history)
+        try:
+            if former:
+                self.release.rollback(self._proven(former))
+            else:
+                self.release.uninstall(keep_history=False)
+            return self.release.history()
+        except ProgramFailed as error:
+            raise NotDeployed(f"The release is locked, and Helm cannot unlock it: {error}.") from error
+
+    def _see_through(self, history: list[ReleaseRevision], revision: int, bundle: Bundle | None) -> None:
+        """Watch the rollout, prove it, and undo it when it fails."""
+        try:
+            self._watch(self.deadline_s, bundle)
+        except RolloutFailed as error:
+            self._undo(history, f"Revision {revision} of '{self.release.name}' failed. {error}", error.evidence)
+        self.lease.proven = revision
+        self.progress(f"Revision {revision} is live.")
+
+    def _watch(self, deadline_s: float, bundle: Bundle | None) -> None:
+        selector = selector_of(self.release.name)
+        pods = RolloutWatch(self.cluster, selector, self.progress, deadline_s).to_the_end()
+        if bundle is None:
+            self.progress("The golden requests of this revision are not on this machine; its pods say they are ready.")
+            return
+        self._prove(pods, bundle)
+        self.progress("The new pods answer the golden requests as recorded.")
+
+    def _prove(self, pods: Sequence[Document], bundle: Bundle) -> None:
+        """Replay the golden requests in new pods, past the Service.
+
+        Raises:
+            RolloutFailed: One answers otherwise, or not at all.
+        """
+        for pod in pods[:_MOST_PROVEN]:
+            name = str(pod["metadata"]["name"])
+            try:
+                with self.cluster.forwarded(name, HTTP_PORT) as url:
+                    verify(url, bundle, within_s=10.0)
+            except (Unfit, ProgramFailed) as error:
+                raise RolloutFailed(f"Pod {name}: {error}", self.cluster.pod_log(name)) from error
+
+    def _undo(self, history: list[ReleaseRevision], why: str, evidence: tuple[str, ...]) -> None:
+        """Go back to what was live before, and raise what says so."""
+        former = good(history)
+        live = bool(former) and history[-1].status != "uninstalled"
+        try:
+            if not live:
+                self.release.uninstall(keep_history=bool(former))
+                raise NotDeployed(f"{why} It was removed; nothing ran before.", evidence=evidence)
+            back = self._proven(former)
+            self.progress(f"It failed; revision {back} comes back.")
+            self.release.rollback(back)
+            self._watch(max(self.deadline_s, time.monotonic() + _LEAST_S), self.proofs.find(back))
+        except (ProgramFailed, RolloutFailed) as error:
+            remedy = f"Look at it with: nimify status {self.release.name}"
+            raise LeftDegraded(f"{why} Going back failed, too: {error}", remedy=remedy, evidence=evidence) from error
+        number = self.release.history()[-1].number
+        self.lease.proven = number
+        raise RolledBack(f"{why} Revision {back} answers again, as revision {number}.", evidence=evidence)
+
+    def _proven(self, former: list[ReleaseRevision]) -> int:
+        """The revision that was proven last: Helm calls deployed what it applied, even when nimify was killed then."""
+        numbers = [revision.number for revision in former]
+        proven = self.lease.proven
+        return proven if proven is not None and proven in numbers else numbers[-1]
+
+
+def selector_of(service: str) -> str:
+    """The labels of the release's Deployment; the pod of the chart's test has another component."""
+    return f"app.kubernetes.io/instance={service},app.kubernetes.io/component=inference"

@@ -1,0 +1,56 @@
+"""What `--set` means to the process target: where a service listens, and how it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nimify.serving.settings import DEFAULT_GRPC_PORT, ServiceSettings
+from nimify.targets.settings import typed
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """How a service of the process target listens.
+
+    Attributes:
+        host: Address to listen on; loopback unless told.
+        port: TCP port of HTTP; 0 for any free one, which the service then keeps.
+        grpc_port: TCP port of gRPC; 0 for any free one.
+        workers: Processes that answer.
+        log_level: The least important events that are logged.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    grpc_port: int = DEFAULT_GRPC_PORT
+    workers: int = 1
+    log_level: str = "info"
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str]) -> ProcessSettings:
+        """Settings as they were typed, `port=8080`.
+
+        Raises:
+            ConfigError: One is unknown or wrong.
+        """
+        values = typed(cls, given, target="process")
+        if values.get("port") == 0:
+            values.setdefault("grpc_port", 0)
+        # The service's own checks, before anything is started.
+        ServiceSettings(**values)
+        return cls(**values)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ProcessSettings:
+        """The inverse of `to_dict`; what is missing has its default."""
+        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    def options(self) -> tuple[str, ...]:
+        """The options of `nimify serve`, but for the address."""
+        return ("--workers", str(self.workers), "--log-level", self.log_level, "--log-format", "json")

@@ -1,0 +1,68 @@
+"""Does what was deployed answer, and answer right? The bundle's golden requests decide."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from nimify.artifacts.bundle import Bundle
+from nimify.conformance.client import Client, NoAnswer
+from nimify.conformance.live_checks.golden_replay import check_golden_binary, check_golden_json
+from nimify.conformance.live_checks.health import check_health
+from nimify.conformance.live_checks.service import LiveService
+from nimify.conformance.report import Status
+from nimify.errors import NimifyError, shortened
+
+_REQUEST_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.1
+_CHECKS: Final = (check_health, check_golden_json, check_golden_binary)
+
+
+class Unfit(Exception):
+    """A service that was started does not do what its bundle promises; the text says what, in words."""
+
+
+def verify(url: str, bundle: Bundle, *, within_s: float) -> None:
+    """Hold a live service to its bundle: health, then every golden request in both forms.
+
+    Args:
+        url: Where the service is.
+        bundle: What it should serve.
+        within_s: How long it may take to answer at all; a wrong answer is not waited for to become right.
+
+    Raises:
+        Unfit: It gives no answer in time, or another one than was recorded.
+    """
+    await_ready(url, within_s=within_s)
+    service = LiveService(Client(url, timeout_s=_REQUEST_TIMEOUT_S), bundle.path, bundle.service, bundle.golden())
+    for check in _CHECKS:
+        try:
+            result = check(service)
+        except NoAnswer as error:
+            raise Unfit(f"The service gave no answer: {shortened(str(error), 240)}.") from error
+        except NimifyError as error:
+            raise Unfit(error.message) from error
+        if result.status is Status.FAILED:
+            raise Unfit(result.message)
+
+
+def await_ready(url: str, *, within_s: float) -> None:
+    """Wait until a service says that it is ready.
+
+    Raises:
+        Unfit: It does not in time.
+    """
+    deadline = time.monotonic() + within_s
+    while (problem := unready(url)) is not None:
+        if time.monotonic() >= deadline:
+            raise Unfit(f"The service was not ready within {within_s:.0f} seconds: {problem}.")
+        time.sleep(_POLL_S)
+
+
+def unready(url: str, *, timeout_s: float = 2.0) -> str | None:
+    """Why a service is not ready, without a full stop; `None` when it is."""
+    try:
+        answer = Client(url, timeout_s=timeout_s).get("/v1/health/ready")
+    except NoAnswer as error:
+        return shortened(str(error), 240)
+    return None if answer.status == 200 else f"/v1/health/ready answered {answer.status}"

@@ -1,0 +1,291 @@
+"""The docker target on a real Docker engine, with an image of this very tree.
+
+The engine is one of its own, with a bridge of its own, and both go with the tests. The image holds the interpreter that
+runs the tests and what it imports, so nothing is fetched. Needs root, dockerd and iproute2; skipped without them, with
+the reason, and required when NIMIFY_REQUIRE names `docker`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pytest
+
+from nimify.core.deployments import DeployedService, deploy, foresee, order_for
+from nimify.errors import NotDeployed, RolledBack
+from nimify.targets.target import Applied, Phase
+
+pytestmark = [pytest.mark.container, pytest.mark.slow]
+SOURCE: Final = Path(__file__).parents[2] / "src" / "nimify"
+BRIDGE: Final = "nimifytest0"
+SUBNET: Final = "172.31.78.1/24"
+PACKAGES: Final = ("numpy", "numpy.libs", "onnxruntime", "orjson", "uvloop", "httptools", "hpack", "google")
+_LEFT_OUT: Final = {"test", "tests", "idlelib", "ensurepip", "site-packages", "__pycache__", "tkinter", "lib2to3"}
+
+
+def tool(name: str) -> str:
+    """The path of a program of this machine."""
+    return shutil.which(name) or name
+
+
+def lacking() -> str | None:
+    """Why these tests cannot run here."""
+    if os.geteuid() != 0:
+        return "a Docker engine of one's own needs root"
+    missing = [name for name in ("dockerd", "docker", "ip", "ldd") if shutil.which(name) is None]
+    return f"{', '.join(missing)} is not installed" if missing else None
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A Docker engine of the tests' own."""
+
+    socket: str
+
+    def __call__(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
+        environment = {**os.environ, "DOCKER_HOST": self.socket}
+        return subprocess.run(
+            [tool("docker"), *arguments], env=environment, stdin=stdin, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    if (reason := lacking()) is not None:
+        if "docker" in os.environ.get("NIMIFY_REQUIRE", "").split(","):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("engine")
+    engine = Docker(f"unix://{folder}/docker.sock")
+    subprocess.run([tool("ip"), "link", "add", BRIDGE, "type", "bridge"], check=True)
+    process = None
+    try:
+        subprocess.run([tool("ip"), "addr", "add", SUBNET, "dev", BRIDGE], check=True)
+        subprocess.run([tool("ip"), "link", "set", BRIDGE, "up"], check=True)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    tool("dockerd"), f"--data-root={folder}/data", f"--exec-root={folder}/exec",
+                    f"--host={engine.socket}", f"--pidfile={folder}/pid", f"--bridge={BRIDGE}",
+                    "--iptables=false", "--ip-masq=false", "--ip-forward=false",
+                ],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        await_engine(engine, process, folder / "log")
+        yield engine
+        for container in engine("ps", "--all", "--quiet").split():
+            engine("rm", "--force", container)
+    finally:
+        if process is not None:
+            process.terminate()
+            process.wait(60)
+        subprocess.run([tool("ip"), "link", "delete", BRIDGE], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def await_engine(engine: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            engine("version")
+            return
+        except subprocess.CalledProcessError:
+            assert process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.1)
+
+
+@pytest.fixture(autouse=True)
+def engine_of_the_tests(docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker.socket)
+    monkeypatch.setenv("NIMIFY_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def containers_go_with_the_test(docker: Docker) -> Iterator[None]:
+    yield
+    for container in docker("ps", "--all", "--quiet").split():
+        docker("rm", "--force", container)
+
+
+@pytest.fixture(scope="module")
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle("tiny", limits={"drain_s": 0})
+
+
+def libraries(files: list[Path]) -> set[Path]:
+    """The shared libraries that programs and modules load, as the loader finds them."""
+    found: set[Path] = set()
+    for file in files:
+        done = subprocess.run([tool("ldd"), str(file)], capture_output=True, text=True, check=False)
+        for word in done.stdout.split():
+            if word.startswith("/") and Path(word).is_file():
+                found.add(Path(word))
+    return found
+
+
+def root_of_this_interpreter(archive: Path, bundle: Path) -> None:
+    """A root filesystem with this interpreter, what the service imports, this tree's code, and a bundle."""
+    site = Path(sysconfig.get_path("purelib"))
+    standard = Path(sysconfig.get_path("stdlib"))
+    interpreter = Path(sys.executable).resolve()
+    # The metadata of nimify tells it which engines there are.
+    packages = [
+        *(site / name for name in PACKAGES if (site / name).exists()),
+        *site.glob("nimify_anything-*.dist-info"),
+    ]
+    trees = [standard, *packages]
+    modules = [
+        file for tree in trees for file in tree.rglob("*.so*") if not _LEFT_OUT & set(file.parts[len(tree.parts) :])
+    ]
+
+    def kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        return None if _LEFT_OUT & set(Path(info.name).parts[-1:]) else info
+
+    with tarfile.open(archive, "w", dereference=True) as tar:
+        tar.add(interpreter, interpreter)
+        for library in sorted(libraries([interpreter, *modules])):
+            if ".." not in library.parts:  # a package's own, which go with the package
+                tar.add(library.resolve(), library)
+        tar.add(standard, standard, filter=kept)
+        for tree in packages:
+            tar.add(tree, f"/opt/nim/packages/{tree.name}", filter=kept)
+        tar.add(SOURCE, "/opt/nim/nimify/nimify", filter=kept)
+        tar.add(bundle, "/opt/nim/bundle")
+        for folder in ("/tmp", "/opt/nim/.cache"):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
+            tar.addfile(entry)
+
+
+@pytest.fixture(scope="module")
+def image(docker: Docker, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    archive = tmp_path_factory.mktemp("image") / "root.tar"
+    root_of_this_interpreter(archive, bundle)
+    interpreter = Path(sys.executable).resolve()
+    changes = [
+        "ENV PYTHONPATH=/opt/nim/nimify:/opt/nim/packages PYTHONDONTWRITEBYTECODE=1 HOME=/tmp",
+        "USER 1000:2000",
+        f'ENTRYPOINT ["{interpreter}", "-m", "nimify.serving"]',
+    ]
+    options = [word for change in changes for word in ("--change", change)]
+    with archive.open("rb") as stream:
+        docker("import", *options, "-", "tiny:1", stdin=stream)
+    archive.unlink()
+    return "tiny:1"
+
+
+@pytest.fixture(scope="module")
+def broken_image(docker: Docker, image: str) -> str:
+    """The same, but it ends at once."""
+    docker("create", "--name=broken", image)
+    docker("commit", "--change", 'ENTRYPOINT ["/nowhere"]', "broken", "tiny:broken")
+    docker("rm", "broken")
+    return "tiny:broken"
+
+
+def deployed(bundle: Path, image: str, **settings: str) -> Applied:
+    return deploy("docker", order_for(bundle, image=image, settings={"port": "0", **settings}, timeout_s=120.0))
+
+
+def test_a_container_answers_with_no_more_rights_than_it_needs(docker: Docker, bundle: Path, image: str) -> None:
+    """It is live on loopback, proven, and the engine confirms every restriction."""
+    applied = deployed(bundle, image, memory=str(512 << 20))
+
+    deployment = applied.deployment
+    (described,) = json.loads(docker("inspect", "nimify-tiny-1"))
+    host: dict[str, Any] = described["HostConfig"]
+    assert deployment.phase is Phase.RUNNING
+    assert deployment.url.startswith("http://127.0.0.1:")
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] == host["MemorySwap"] == 512 << 20
+    assert host["PidsLimit"] > 0
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert docker("ps", "--all", "--format={{.Names}}") == "nimify-tiny-1"
+    assert not deployed(bundle, image, memory=str(512 << 20)).changed
+
+
+def test_the_life_of_a_service(bundle: Path, image: str) -> None:
+    """Another setting is another revision; rollback, logs, stop and purge do what they say."""
+    deployed(bundle, image)
+    second = deployed(bundle, image, pids="100").deployment
+    assert [(revision.number, revision.live) for revision in second.revisions] == [(2, True), (1, False)]
+
+    service = DeployedService.find("tiny")
+    back = service.rollback().deployment
+    assert back.live is not None
+    assert back.live.number == 1
+    with urllib.request.urlopen(f"{back.url}/v1/health/ready", timeout=30) as answer:
+        assert answer.status == 200
+    assert any("ready" in line for line in service.logs(lines=50))
+    assert service.stop()
+    assert service.status().phase is Phase.STOPPED
+    assert service.stop(purge=True)
+
+
+def test_an_image_that_does_not_start_changes_nothing(bundle: Path, image: str, broken_image: str) -> None:
+    """The trial fails with the engine's words, and the live container is the one before."""
+    before = deployed(bundle, image).deployment
+
+    with pytest.raises(NotDeployed, match="nothing changed"):
+        deployed(bundle, broken_image)
+
+    after = DeployedService.find("tiny").status()
+    assert (after.url, after.instances, after.revisions) == (before.url, before.instances, before.revisions)
+
+
+def test_a_container_that_fails_after_its_trial_is_undone(
+    bundle: Path, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the new container does not prove itself on its port, the old one is started again."""
+    from nimify.targets.verification import Unfit, verify
+
+    url = deployed(bundle, image, port="18099").deployment.url
+    proven: list[str] = []
+
+    def fails_on_the_port(where: str, proof: Any, *, within_s: float) -> None:
+        proven.append(where)
+        if proven.count(url) == 1:
+            raise Unfit("It answers otherwise.")
+        verify(where, proof, within_s=within_s)
+
+    monkeypatch.setattr("nimify.targets.docker.rollout.verify", fails_on_the_port)
+
+    with pytest.raises(RolledBack, match="Revision 1 answers again"):
+        deployed(bundle, image, port="18099", pids="100")
+
+    status = DeployedService.find("tiny").status()
+    assert status.phase is Phase.RUNNING
+    assert [revision.number for revision in status.revisions] == [1]
+
+
+def test_what_a_killed_deployment_left_is_cleared_away(docker: Docker, bundle: Path, image: str) -> None:
+    """A container of a trial that nobody ended does not stay."""
+    labels = ("--label=io.nimify.service=tiny", "--label=io.nimify.revision=1", "--label=io.nimify.trial=true")
+    docker("run", "--detach", "--name=nimify-tiny-trial-1", *labels, image)
+
+    deployed(bundle, image)
+
+    assert docker("ps", "--all", "--format={{.Names}}") == "nimify-tiny-1"
+
+
+def test_a_forecast_names_what_is_lacking(bundle: Path, image: str) -> None:
+    """Without an image, or with more memory than there is, the preflight says so before anything runs."""
+    assert [finding.code for finding in foresee("docker", order_for(bundle)).errors] == ["docker.no-image"]
+
+    order = order_for(bundle, image=image, settings={"memory": str(1 << 48)})
+    assert [finding.code for finding in foresee("docker", order).errors] == ["docker.memory"]

@@ -1,0 +1,98 @@
+"""Installs the Go programs of go-tools.txt into a folder; those that are there in their version are left alone.
+
+python tools/install_go_tools.py .tools/bin
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+LIST: Final = Path(__file__).with_name("go-tools.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class GoTool:
+    """A program that `go install` builds.
+
+    Attributes:
+        name: Of the program.
+        package: Its package with the version, e.g. `helm.sh/helm/v4/cmd/helm@v4.2.4`.
+    """
+
+    name: str
+    package: str
+
+    def is_installed(self, folder: Path) -> bool:
+        """Whether this very version is there."""
+        note = self._note(folder)
+        return (folder / self.name).is_file() and note.is_file() and note.read_text(encoding="utf-8") == self.package
+
+    def install(self, folder: Path, *, go: str) -> None:
+        """Build it with the Go command at `go`.
+
+        Raises:
+            CalledProcessError: It cannot be fetched or built.
+        """
+        environment = {
+            **os.environ,
+            "GOBIN": str(folder),
+            "CGO_ENABLED": "0",
+            # Takes the newer Go that a program asks for from where modules come from.
+            "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
+        }
+        subprocess.run([go, "install", "-trimpath", self.package], env=environment, check=True)
+        self._note(folder).write_text(self.package, encoding="utf-8")
+
+    def _note(self, folder: Path) -> Path:
+        return folder / f".{self.name}.version"
+
+
+def read_tools() -> Iterator[GoTool]:
+    """The programs of go-tools.txt."""
+    for line in LIST.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            name, package = line.split()
+            yield GoTool(name, package)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Install what is missing.
+
+    Returns:
+        1 when Go is missing or a program cannot be built, 2 when the arguments are wrong, otherwise 0.
+    """
+    if len(arguments) != 1:
+        sys.stderr.write("Usage: python tools/install_go_tools.py DIR\n")
+        return 2
+    folder = Path(arguments[0]).absolute()
+    missing = [tool for tool in read_tools() if not tool.is_installed(folder)]
+    if not missing:
+        return 0
+    go = shutil.which("go")
+    if go is None:
+        sys.stderr.write(f"Go is missing; it builds {', '.join(tool.name for tool in missing)}.\n")
+        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    os.nice(19)  # a build takes minutes, and other work goes on
+    for tool in missing:
+        start_s = time.monotonic()
+        sys.stderr.write(f"Building {tool.package} ...\n")
+        try:
+            tool.install(folder, go=go)
+        except subprocess.CalledProcessError as error:
+            sys.stderr.write(f"{tool.package} could not be built: go ended with {error.returncode}.\n")
+            return 1
+        sys.stderr.write(f"  done in {time.monotonic() - start_s:.0f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
