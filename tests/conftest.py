@@ -22,6 +22,12 @@ from tests.triton.stand_in import NOT_WITH_TRITON, TritonStandIn
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
+# What `nohup` and a shell's `&` have us ignore, the programs that we start would ignore, too.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
+
+
 @dataclass
 class RunningService:
     """A `nimify serve` process that is ready.
