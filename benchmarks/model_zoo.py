@@ -115,6 +115,12 @@ ZOO: Final[Mapping[str, ZooModel]] = {
         _model("convnext", "CNN", zoo_held_out.convnext, held_out=True),
         _model("text_reader", "RNN", zoo_held_out.text_reader, held_out=True),
         _model("speech_encoder", "audio", zoo_held_out.speech_encoder, held_out=True),
+        _model("windowed_attention", "transformer", zoo_held_out.windowed_attention),
+        _model("wavenet", "audio", zoo_held_out.wavenet),
+        _model("picture_and_text", "transformer", zoo_held_out.picture_and_text, held_out=True),
+        _model("point_cloud", "CNN", zoo_held_out.point_cloud, held_out=True),
+        _model("feature_pyramid", "detection", zoo_held_out.feature_pyramid, held_out=True),
+        _model("query_decoder", "detection", zoo_held_out.query_decoder, held_out=True),
     )
 }
 """Every model by name."""

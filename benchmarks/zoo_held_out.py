@@ -174,3 +174,126 @@ def speech_encoder(layers: int = 4, width: int = 512, frames: int = 1000) -> onn
         x = block(graph, x, width, 8)
     graph.output(graph.op("Identity", normalized(graph, x, width), out="hidden"), "FP32", ["N", frames // 2, width])
     return graph.model()
+
+
+def windowed_attention(width: int = 96, size: int = 56, window: int = 7) -> onnx.ModelProto:
+    """Swin-like: attention within windows of a picture, which are merged from stage to stage."""
+    graph = GraphBuilder("windowed_attention")
+    patches = graph.op("Conv", picture(graph), graph.weight(width, 3, 4, 4), graph.weight(width), strides=[4, 4])
+    x = graph.op("Transpose", patches, perm=[0, 2, 3, 1])
+    for stage in range(3):
+        if stage:
+            merged = graph.op("Reshape", x, graph.constant([-1, size // 2, 2, size // 2, 2 * width], "int64"))
+            merged = graph.op("Transpose", merged, perm=[0, 1, 3, 2, 4])
+            size, flat = size // 2, 4 * width
+            merged = graph.op("Reshape", merged, graph.constant([-1, size, size, flat], "int64"))
+            x, width = linear(graph, normalized(graph, merged, flat), flat, 2 * width), 2 * width
+        count = size // window
+        tiles = graph.op("Reshape", x, graph.constant([-1, count, window, count, window, width], "int64"))
+        tiles = graph.op("Transpose", tiles, perm=[0, 1, 3, 2, 4, 5])
+        tiles = graph.op("Reshape", tiles, graph.constant([-1, window * window, width], "int64"))
+        for _ in range(2):
+            tiles = block(graph, tiles, width, width // 32)
+        tiles = graph.op("Reshape", tiles, graph.constant([-1, count, count, window, window, width], "int64"))
+        tiles = graph.op("Transpose", tiles, perm=[0, 1, 3, 2, 4, 5])
+        x = graph.op("Reshape", tiles, graph.constant([-1, size, size, width], "int64"))
+    return classified(graph, graph.op("Transpose", x, perm=[0, 3, 1, 2]), width)
+
+
+def wavenet(samples: int = 8000, width: int = 128, layers: int = 10) -> onnx.ModelProto:
+    """WaveNet-like: gated dilated convolutions over a waveform, and the sum of what each layer skips out."""
+    graph = GraphBuilder("wavenet")
+    x = graph.op("Conv", graph.input("x", "FP32", ["N", 1, samples]), graph.weight(width, 1, 1), graph.weight(width))
+    skipped = ""
+    for layer in range(layers):
+        rate = 1 << layer
+        gates = [
+            graph.op("Conv", x, graph.weight(width, width, 3), graph.weight(width), dilations=[rate], pads=[rate] * 2)
+            for _ in range(2)
+        ]
+        y = graph.op("Mul", graph.op("Tanh", gates[0]), graph.op("Sigmoid", gates[1]))
+        skip = graph.op("Conv", y, graph.weight(width, width, 1), graph.weight(width))
+        skipped = graph.op("Add", skipped, skip) if skipped else skip
+        x = graph.op("Add", x, graph.op("Conv", y, graph.weight(width, width, 1), graph.weight(width)))
+    scores = graph.op("Conv", graph.op("Relu", skipped), graph.weight(256, width, 1), graph.weight(256))
+    graph.output(graph.op("Identity", scores, out="y"), "FP32", ["N", 256, samples])
+    return graph.model()
+
+
+def picture_and_text(layers: int = 4, width: int = 384, tokens: int = 32) -> onnx.ModelProto:
+    """CLIP-like: a picture and a text, each by its own encoder, and how well they match."""
+    graph = GraphBuilder("picture_and_text")
+    x, before = picture(graph), 3
+    for after in (64, 128, 256, width):
+        x, before = conv(graph, conv(graph, x, before, after, stride=2), after, after), after
+    seen = graph.op("Flatten", graph.op("GlobalAveragePool", x), axis=1)
+    read = graph.op("Add", embedded(graph, 30_000, width, tokens), graph.weight(tokens, width))
+    for _ in range(layers):
+        read = block(graph, read, width, 6)
+    meant = graph.op("ReduceMean", normalized(graph, read, width), axes=[1], keepdims=0)
+    sides = [graph.op("LpNormalization", linear(graph, side, width, width), axis=-1, p=2) for side in (seen, meant)]
+    match = graph.op("ReduceSum", graph.op("Mul", *sides), graph.constant([1], "int64"), keepdims=1)
+    graph.output(graph.op("Identity", match, out="match"), "FP32", ["N", 1])
+    return graph.model()
+
+
+def point_cloud(points: int = 4096) -> onnx.ModelProto:
+    """PointNet-like: every point by itself, the largest of each feature over all, and a label for each point."""
+    graph = GraphBuilder("point_cloud")
+
+    def shared(x: str, before: int, after: int) -> str:
+        return graph.op("Relu", graph.op("Conv", x, graph.weight(after, before, 1), graph.weight(after)))
+
+    x = shared(graph.input("x", "FP32", ["N", 3, points]), 3, 64)
+    local = shared(x, 64, 128)
+    wide = shared(shared(local, 128, 256), 256, 1024)
+    whole = graph.op("ReduceMax", wide, axes=[2], keepdims=1)
+    spread = graph.op("Tile", whole, graph.constant([1, 1, points], "int64"))
+    x = graph.op("Concat", local, spread, axis=1)
+    for before, after in ((1152, 512), (512, 256), (256, 128)):
+        x = shared(x, before, after)
+    scores = graph.op("Conv", x, graph.weight(50, 128, 1), graph.weight(50))
+    graph.output(graph.op("Softmax", scores, axis=1, out="y"), "FP32", ["N", 50, points])
+    return graph.model()
+
+
+def feature_pyramid(size: int = 256) -> onnx.ModelProto:
+    """FPN-like: a tower of pictures, each joined with what is seen at half its size, and a head on every level."""
+    graph = GraphBuilder("feature_pyramid")
+    x, before, levels = picture(graph, size), 3, []
+    for after in (32, 64, 128, 256):
+        x, before = conv(graph, conv(graph, x, before, after, stride=2), after, after), after
+        levels.append((x, before))
+    joined, heads = "", []
+    for level, channels in reversed(levels):
+        side = conv(graph, level, channels, 128, kernel=1, activation="")
+        if joined:
+            scales = graph.constant([1.0, 1.0, 2.0, 2.0])
+            side = graph.op("Add", side, graph.op("Resize", joined, "", scales, mode="nearest"))
+        joined = side
+        head = conv(graph, conv(graph, joined, 128, 128), 128, 12, activation="")
+        heads.append(graph.op("Flatten", head, axis=1))
+    total = sum(12 * (size >> level) ** 2 for level in range(1, 5))
+    graph.output(graph.op("Concat", *heads, axis=1, out="y"), "FP32", ["N", total])
+    return graph.model()
+
+
+def query_decoder(width: int = 256, queries: int = 100, layers: int = 3) -> onnx.ModelProto:
+    """DETR-like: convolutions, then a fixed set of queries that look at every place of the picture."""
+    graph = GraphBuilder("query_decoder")
+    x, before = picture(graph), 3
+    for after in (64, 128, 256, width):
+        x, before = conv(graph, x, before, after, stride=2), after
+    places = graph.op("Reshape", x, graph.constant([0, width, 196], "int64"))
+    memory = block(graph, graph.op("Transpose", places, perm=[0, 2, 1]), width, 8)
+    keys = graph.op("Transpose", linear(graph, memory, width, width), perm=[0, 2, 1])
+    values = linear(graph, memory, width, width)
+    asked = graph.weight(queries, width)
+    for _ in range(layers):
+        scores = graph.op("Mul", graph.op("MatMul", linear(graph, asked, width, width), keys), graph.constant(0.06))
+        found = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), values)
+        asked = normalized(graph, graph.op("Add", asked, linear(graph, found, width, width)), width)
+        inner = graph.op("Relu", linear(graph, asked, width, 8 * width))
+        asked = normalized(graph, graph.op("Add", asked, linear(graph, inner, 8 * width, width)), width)
+    graph.output(graph.op("Sigmoid", linear(graph, asked, width, 4), out="boxes"), "FP32", ["N", queries, 4])
+    return graph.model()

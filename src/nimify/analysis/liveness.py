@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from nimify.analysis.execution_order import execution_order
 from nimify.analysis.graph import InferredGraph, Node, Value
 from nimify.analysis.memory_kernels import (
     ALIASES,
     FOLLOWS_CONVOLUTION,
     IN_PLACE,
-    LOSES_BATCH,
     SUMS,
+    loses_batch,
     resident_bytes,
     scratch_bytes,
 )
@@ -128,7 +129,7 @@ class _Planner:
     def run(self) -> None:
         left = [node for node in self._graph.nodes if not all(name in self._folded for name in node.outputs if name)]
         # The engine's order starts with what waits for no input, such as weights that are stored quantised.
-        for node in sorted(left, key=self._waits):
+        for node in sorted(execution_order(left, _names_used), key=self._waits):
             self._step(node)
 
     def _waits(self, node: Node) -> bool:
@@ -142,7 +143,7 @@ class _Planner:
         index = len(self._result.steps)
         step = Step(node.name, scratch_bytes(node, self._values))
         self._result.steps.append(step)
-        if node.operator in LOSES_BATCH or not self._nameless.isdisjoint(node.inputs):
+        if loses_batch(node) or not self._nameless.isdisjoint(node.inputs):
             self._nameless.update(node.outputs)
         for position, name in enumerate(node.outputs):
             if name:

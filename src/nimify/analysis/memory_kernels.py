@@ -32,9 +32,7 @@ FOLLOWS_CONVOLUTION: Final = frozenset({"BatchNormalization"})
 HALF_PRECISION: Final = frozenset({"FLOAT16", "BFLOAT16"})
 """Types for which the provider has hardly any kernels: their tensors are computed in, and widened to, FP32."""
 
-LOSES_BATCH: Final = frozenset({"Resize", "Upsample"})
-"""Operators after which the engine no longer knows the batch axis by name, so that no two tensors are known to be of
-the same size."""
+_LOSES_BATCH: Final = frozenset({"Resize", "Upsample"})
 
 _FLOAT_BYTES: Final = 4
 
@@ -47,6 +45,18 @@ def resident_bytes(value: Value) -> int:
     if value.element_type in HALF_PRECISION:
         return size * 32 // ELEMENT_BITS[value.element_type]
     return size
+
+
+def loses_batch(node: Node) -> bool:
+    """Whether the engine no longer knows the batch axis of a result by name.
+
+    No two such tensors are known to be of the same size, so that none takes the memory of another. A `Reshape` keeps
+    the name when it copies the first axis; where the axis is what is left (-1), nothing is known of it.
+    """
+    if node.operator == "Reshape":
+        target = node.constants.get(1)
+        return isinstance(target, list) and -1 in target and target[0] != 0
+    return node.operator in _LOSES_BATCH
 
 
 def scratch_bytes(node: Node, values: Shapes) -> tuple[int, ...]:
