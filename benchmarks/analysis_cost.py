@@ -2,8 +2,8 @@
 
 Its cost must follow the graph and not the weights. The same graph is analysed with 4 MB of weights, with 1.9 GB inside
 the file and with 8 GB beside it (sparse files: they hold nothing, but a reader would not know), and graphs of up to
-100,000 nodes show how the cost grows with them. Time is that of the processors, which does not count what else runs on
-the machine; what the clock said is printed beside it. The laws:
+100,000 nodes show how the cost grows with them. Time is taken twice: that of the processors, and that on the clock,
+which also counts waiting, and what else runs on the machine. The laws hold only when they hold for both:
 
 * weights of 1.9 GB and 8 GB cost at most twice the time and the memory that 4 MB do;
 * no process of any of these analyses takes 200 MB of resident memory;
@@ -207,19 +207,26 @@ MODELS: Final = {
 
 def held(costs: Sequence[Cost]) -> bool:
     """Whether the laws hold."""
-    small, in_file, beside, one, ten, hundred = costs
+    small, *heavy = costs[:3]
     of_weights = all(
-        large.seconds <= RATIO_LIMIT * small.seconds and large.peak_bytes <= RATIO_LIMIT * small.peak_bytes
-        for large in (in_file, beside)
+        large.seconds <= RATIO_LIMIT * small.seconds
+        and large.clock_seconds <= RATIO_LIMIT * small.clock_seconds
+        and large.peak_bytes <= RATIO_LIMIT * small.peak_bytes
+        for large in heavy
     )
     of_memory = all(cost.peak_bytes < MEMORY_LIMIT for cost in costs)
-    return of_weights and of_memory and growth(one, ten, hundred) <= GROWTH_LIMIT
+    return of_weights and of_memory and max(growths(costs)) <= GROWTH_LIMIT
 
 
-def growth(one: Cost, ten: Cost, hundred: Cost) -> float:
-    """Cost of a node among 100,000 by that of one among 10,000; what starting takes is in neither."""
-    per_node = (hundred.seconds - one.seconds) / 99_000
-    return per_node / (max(ten.seconds - one.seconds, 0.01) / 9_000)
+def growths(costs: Sequence[Cost]) -> tuple[float, float]:
+    """Cost of a node among 100,000 by that of one among 10,000, by the processors and by the clock."""
+    rows = costs[3:]
+    return _growth([cost.seconds for cost in rows]), _growth([cost.clock_seconds for cost in rows])
+
+
+def _growth(seconds: Sequence[float]) -> float:
+    one, ten, hundred = seconds  # what starting takes is in all of them
+    return (hundred - one) / 99_000 / (max(ten - one, 0.01) / 9_000)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,19 +235,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="processes for each figure")
     options = parser.parse_args(arguments)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    columns = f"{'cpu s':>8} {'ratio':>6} {'clock s':>8} {'parent MB':>10} {'child MB':>9} {'ratio':>6}"
+    columns = f"{'cpu s':>8} {'ratio':>6} {'clock s':>8} {'ratio':>6} {'parent MB':>10} {'child MB':>9} {'ratio':>6}"
     print(f"{'model':22} {columns}")
     costs: list[Cost] = []
     with RESULTS.open("w") as stream:
         print(json.dumps({"kind": "facts", **facts()}), file=stream)
         for title, (folder, write) in MODELS.items():
             costs.append(cost := analysed(title, ensure(folder, write), options.repeats))
-            ratios = cost.seconds / costs[0].seconds, cost.peak_bytes / costs[0].peak_bytes
-            times = f"{cost.seconds:8.2f} {ratios[0]:6.2f} {cost.clock_seconds:8.2f}"
-            peaks = f"{cost.parent_bytes / 1e6:10.1f} {cost.child_bytes / 1e6:9.1f} {ratios[1]:6.2f}"
-            print(f"{title:22} {times} {peaks}", flush=True)
+            light = costs[0]
+            times = f"{cost.seconds:8.2f} {cost.seconds / light.seconds:6.2f}"
+            clock = f"{cost.clock_seconds:8.2f} {cost.clock_seconds / light.clock_seconds:6.2f}"
+            memory = cost.peak_bytes / light.peak_bytes
+            peaks = f"{cost.parent_bytes / 1e6:10.1f} {cost.child_bytes / 1e6:9.1f} {memory:6.2f}"
+            print(f"{title:22} {times} {clock} {peaks}", flush=True)
             print(json.dumps({"kind": "cost", **asdict(cost)}), file=stream, flush=True)
-    print(f"A node among 100,000 costs {growth(*costs[3:]):.2f} times one among 10,000.")
+    by_processor, by_clock = growths(costs)
+    print(f"A node among 100,000 costs {by_processor:.2f} times one among 10,000, on the clock {by_clock:.2f} times.")
     print("The laws hold." if held(costs) else "The laws do not hold.")
     return 0 if held(costs) else 1
 

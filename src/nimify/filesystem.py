@@ -8,6 +8,8 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +71,29 @@ def write_file(path: Path, content: bytes) -> None:
     with _new_file(path) as stream:
         stream.write(content)
         _seal(stream)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in the place of the one that is there, in one step and through to the disk.
+
+    Its folder must be there. Two at once leave the content of one of them.
+
+    Raises:
+        OSError: It cannot be written, or there is something else than a file: a link, a folder, a device.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, "there is something else than a file", str(path))
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    staged = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            _seal(stream)
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def copy_file(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, Final
 
 from nimify.errors import one_line, shortened
@@ -60,16 +61,25 @@ class Program:
         """Where it is; `None` when it is not installed."""
         return shutil.which(self.name)
 
-    def run(self, *arguments: str, stdin: str | None = None, timeout_s: float = _TIMEOUT_S) -> str:
+    def run(
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        folder: Path | None = None,
+        longest: int | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> str:
         """Run it; what it wrote to standard output.
 
         Args:
             arguments: Those of the program.
             stdin: What it reads from standard input.
+            folder: Where it runs; where we do when left out.
+            longest: The most characters that it may write to standard output.
             timeout_s: How long it may take.
 
         Raises:
-            ProgramFailed: It is missing, ended with an error, or took too long.
+            ProgramFailed: It is missing, ended with an error, took too long, or wrote too much.
         """
         try:
             done = subprocess.run(
@@ -81,26 +91,35 @@ class Program:
                 encoding="utf-8",
                 errors="replace",
                 timeout=timeout_s,
+                cwd=folder,
                 env={**os.environ, **self.environment},
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ProgramFailed(f"{self._said(arguments)} did not end within {timeout_s:.0f} seconds") from None
+            raise ProgramFailed(f"{self._said(arguments)} did not end within {timeout_s:g} seconds") from None
         except OSError as error:
             raise ProgramFailed(f"{self.name} cannot be run ({error.strerror})") from error
         if done.returncode:
             lines = _lines(done.stderr)
             last = lines[-1].strip() if lines else f"{self._said(arguments)} ended with status {done.returncode}"
             raise ProgramFailed(last, lines, code=done.returncode)
+        if longest is not None and len(done.stdout) > longest:
+            raise ProgramFailed(f"{self._said(arguments)} wrote {len(done.stdout):,} characters")
         return done.stdout
 
-    def json(self, *arguments: str, stdin: str | None = None, timeout_s: float = _TIMEOUT_S) -> Any:
+    def json(
+        self,
+        *arguments: str,
+        folder: Path | None = None,
+        longest: int | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Any:
         """Run it, and read what it wrote as one JSON document.
 
         Raises:
             ProgramFailed: As `run`, or it wrote something else.
         """
-        text = self.run(*arguments, stdin=stdin, timeout_s=timeout_s)
+        text = self.run(*arguments, folder=folder, longest=longest, timeout_s=timeout_s)
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -165,7 +184,7 @@ class Program:
             end(process)
             feeder.join(_GRACE_S)
         if expired.is_set():
-            raise ProgramFailed(f"{self._said(arguments)} did not end within {timeout_s:.0f} seconds", tuple(kept))
+            raise ProgramFailed(f"{self._said(arguments)} did not end within {timeout_s:g} seconds", tuple(kept))
         if code:
             last = next((line for line in reversed(kept) if line.strip()), "")
             raise ProgramFailed(last or f"{self._said(arguments)} ended with status {code}", tuple(kept), code=code)

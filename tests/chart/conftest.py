@@ -22,7 +22,6 @@ import yaml
 from nimify.artifacts.yaml_file import yaml_text
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES = tuple(f"1.{minor}" for minor in range(29, 38))
 IMAGE = {"image": {"repository": "registry.example.com/team/digits"}}
 Document = dict[str, Any]
 

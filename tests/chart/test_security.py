@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from nimify.conformance.offline_checks.kube_score import ACCEPTED
+
 if TYPE_CHECKING:
     from tests.chart.conftest import Combination, Helm
 
@@ -22,21 +24,8 @@ RESTRICTED_VOLUMES = {
 }  # fmt: skip
 """`image` counts among them since Kubernetes 1.33."""
 
-ACCEPTED = {
-    "container-resources": "No CPU limit: it would halt the service in the middle of requests, and guards nobody's "
-    "reserved CPUs. resources.cpu_limit sets one.",
-    "container-image-pull-policy": "Always would make every start of a pod depend on the registry; images are pinned "
-    "by digest or by a release's tag.",
-}
-"""Checks of kube-score that the chart fails on purpose, with the reason."""
-ACCEPTED_WHERE_ASKED = {
-    "deployment-has-poddisruptionbudget": "One replica, or a budget that was switched off.",
-    "deployment-replicas": "One replica, by the values.",
-    "deployment-has-host-podantiaffinity": "The values bring an affinity of their own.",
-    "pod-networkpolicy": "The values switch network policies off.",
-    "container-security-context-user-group-id": "The values ask for the NIM Operator's user 1000 and group 2000.",
-}
-"""Checks that fail only in combinations that ask for it."""
+ACCEPTED_ALWAYS = {"container-resources", "container-image-pull-policy"}
+"""Checks of kube-score that the default chart fails; the others that are accepted, only values ask for."""
 
 _SCORED: dict[str, set[str]] = {}
 """What kube-score said, by combination."""
@@ -173,17 +162,17 @@ def test_a_pod_has_the_time_that_its_parts_take(combination: Combination, helm: 
 
 
 def test_kube_score_finds_only_what_is_accepted(combination: Combination, helm: Helm, kube_score: str) -> None:
-    """Every failed check is in the lists above, with its reason; the default chart fails those of the first only."""
-    accepted = set(ACCEPTED) | (set(ACCEPTED_WHERE_ASKED) if combination.name != "default" else set())
+    """Every failed check is among those that `nimify validate` accepts; the default chart fails those above only."""
+    accepted = ACCEPTED_ALWAYS if combination.name == "default" else set(ACCEPTED)
 
     assert failed_checks(kube_score, helm, combination) <= accepted
 
 
 def test_what_is_accepted_is_still_needed(helm: Helm, kube_score: str, all_combinations: list[Combination]) -> None:
-    """The lists hold nothing that no longer fails."""
+    """The list of `nimify validate` holds nothing that no longer fails."""
     failed = set().union(*(failed_checks(kube_score, helm, combination) for combination in all_combinations))
 
-    assert failed == set(ACCEPTED) | set(ACCEPTED_WHERE_ASKED)
+    assert failed == set(ACCEPTED)
 
 
 def failed_checks(program: str, helm: Helm, combination: Combination) -> set[str]:

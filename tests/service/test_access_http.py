@@ -15,7 +15,8 @@ from nimify.serving.entrance import Entrance
 from nimify.serving.logs import Log
 from nimify.serving.settings import ServiceSettings
 from nimify.serving.spec import ServiceSpec
-from nimify.serving.worker import WorkerContext, _Worker
+from nimify.serving.worker import _Worker
+from nimify.serving.worker_context import WorkerContext
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
@@ -56,10 +57,8 @@ def routes(make_bundle: Callable[..., Path]) -> dict[str, list[str]]:
             entrance=Entrance.open(settings, log=log),
         )
         worker = _Worker(context)
-        server = worker._server(worker._model())
-        return {
-            path.decode(): [method.decode() for method in methods] for path, methods in server._router.routes.items()
-        }
+        routes = worker._fronts(worker._model()).router.routes
+        return {path.decode(): [method.decode() for method in methods] for path, methods in routes.items()}
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return asyncio.run(table(listener))

@@ -77,6 +77,32 @@ def test_files_are_never_written_over(tmp_path: Path) -> None:
     assert victim.read_text() == "safe"
 
 
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """The new content, the usual permissions, and nothing beside it."""
+    (tmp_path / "file").write_text("old")
+    filesystem.replace_file(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_only_a_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    """A link may lead anywhere, and /dev/stdout is not ours to take away."""
+    victim, path = tmp_path / "victim", tmp_path / "path"
+    victim.write_text("safe")
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(OSError, match="something else than a file"):
+        filesystem.replace_file(path, b"content")
+    assert victim.read_text() == "safe"
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["path", "victim"]
+
+
 def test_permissions_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     """Folders 0755 and files 0644, whatever the shell says."""
     old = os.umask(0o077)

@@ -69,3 +69,15 @@ def test_a_missing_program_is_a_failure_in_words() -> None:
     """Not an exception of the operating system."""
     with pytest.raises(ProgramFailed, match="nimify-nowhere cannot be run"):
         Program("nimify-nowhere").run("x")
+
+
+def test_a_program_runs_in_the_folder_that_is_named(tmp_path: Path) -> None:
+    """What lies where we are is not its to find."""
+    assert SHELL.run("-c", "pwd -P", folder=tmp_path).strip() == str(tmp_path.resolve())
+
+
+def test_a_program_that_writes_more_than_it_may_has_failed() -> None:
+    """What it wrote is not read any further."""
+    assert SHELL.json("-c", "echo 12", longest=3) == 12
+    with pytest.raises(ProgramFailed, match="wrote 4 characters"):
+        SHELL.json("-c", "echo 123", longest=3)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from nimify.analysis.roofline import Device
+from nimify.filesystem import replace_file
 from nimify.serving.cpus import available_cpus
 
 _CACHE_FILE: Final = Path("nimify") / "cpu-ceilings.json"
@@ -127,16 +128,7 @@ def _valid(entry: Any) -> tuple[float, float] | None:
 
 
 def _write(file: Path, entries: dict[str, Any]) -> None:
-    """Replace the cache in one step; two processes at once leave one of their answers."""
-    try:
+    """Keep the measurements; where that is not possible they are made again."""
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-    except OSError:
-        return
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(entries, stream, indent=2, sort_keys=True)
-        new.replace(file)
-    except OSError:
-        new.unlink(missing_ok=True)
+        replace_file(file, json.dumps(entries, indent=2, sort_keys=True).encode())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from nimify.artifacts.golden import Golden, load_golden
 from nimify.artifacts.manifest import MANIFEST_FILE, Manifest, ManifestFile
 from nimify.errors import BundleDamaged
 from nimify.formats.format import sha256_of
-from nimify.serving.spec import ServiceSpec
+from nimify.serving.spec import PLAN_FILE, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,18 @@ class Bundle:
             BundleDamaged: plan.json is missing or damaged.
         """
         return ServiceSpec.load(self.path)
+
+    def decided(self) -> Mapping[str, Any]:
+        """What the plan decided, by key, e.g. `deployment.family`.
+
+        Raises:
+            BundleDamaged: plan.json is missing or damaged.
+        """
+        path = self.path / PLAN_FILE
+        try:
+            return {decision["key"]: decision["value"] for decision in json.loads(path.read_bytes())["decisions"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleDamaged(f"'{path}' cannot be read.") from error
 
     def golden(self) -> Golden | None:
         """The recorded requests; `None` when there are none.

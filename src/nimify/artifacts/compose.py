@@ -9,9 +9,10 @@ from nimify.artifacts.image import image_tag
 from nimify.artifacts.monitoring.dashboard import DASHBOARD_FILE
 from nimify.artifacts.monitoring.monitoring import prometheus_for
 from nimify.artifacts.monitoring.rules import RULES_FILE
-from nimify.artifacts.pod import GROUP_ID, GRPC_PORT, HTTP_PORT, READY_PATH, USER_ID
+from nimify.artifacts.pod import GROUP_ID, USER_ID
 from nimify.artifacts.yaml_file import yaml_artifact
 from nimify.planning.plan import ServicePlan
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 
 COMPOSE_FILE: Final = "compose.yaml"
 FOLDER: Final = "monitoring/compose"
@@ -54,7 +55,8 @@ def compose(plan: ServicePlan) -> dict[str, Any]:
 
 def _service(plan: ServicePlan) -> dict[str, Any]:
     service = plan.service
-    grace_s = plan.value("limits.drain_s") + plan.value("limits.shutdown_grace_s")
+    # No load balancer has to learn of the end first.
+    grace_s = plan.value("deployment.termination_grace_s") - plan.value("deployment.pre_stop_s")
     return {
         "image": f"${{IMAGE:-{service.name}:{image_tag(service)}}}",
         "user": f"{USER_ID}:{GROUP_ID}",
@@ -64,10 +66,12 @@ def _service(plan: ServicePlan) -> dict[str, Any]:
         # Writable by any user, as the one above may be changed.
         "tmpfs": ["/tmp:mode=1777", "/opt/nim/.cache:mode=1777"],  # noqa: S108
         "mem_limit": plan.value("deployment.memory_limit"),
+        # A habit and no decision: far more than a service has threads, and an end to a fork bomb.
         "pids_limit": 4096,
-        "stop_grace_period": f"{round(grace_s) + 5}s",
+        "stop_grace_period": f"{grace_s}s",
         "healthcheck": {
-            "test": ["CMD", "python3", "-c", _HEALTHCHECK],
+            # The image's own, said again because images in OCI's format lose it.
+            "test": ["CMD", "python3", "-m", "nimify.serving.probe"],
             "interval": "10s",
             "timeout": "5s",
             "start_period": f"{plan.value('deployment.startup_s')}s",
@@ -76,11 +80,6 @@ def _service(plan: ServicePlan) -> dict[str, Any]:
         **_cpus(plan),
         **_gpu(plan),
     }
-
-
-_HEALTHCHECK: Final = (
-    f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{HTTP_PORT}{READY_PATH}', timeout=4)"
-)
 
 
 def _cpus(plan: ServicePlan) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from nimify.artifacts.artifact import Artifact
 from nimify.artifacts.image import image_tag
 from nimify.artifacts.monitoring.scraping import METRICS_PATH
 from nimify.artifacts.pod import (
-    HTTP_PORT,
     container_resources,
     liveness_probe,
     readiness_probe,
@@ -19,6 +18,7 @@ from nimify.artifacts.pod import (
 from nimify.artifacts.yaml_file import yaml_artifact
 from nimify.planning.plan import ServicePlan
 from nimify.quantities import size_text
+from nimify.serving.ports import HTTP_PORT
 
 INFERENCE_SERVICE_FILE: Final = "inferenceservice.yaml"
 _HEADER: Final = """\

@@ -13,8 +13,6 @@ from nimify.artifacts.artifact import Artifact
 from nimify.artifacts.image import image_tag
 from nimify.artifacts.pod import (
     GROUP_ID,
-    GRPC_PORT,
-    HTTP_PORT,
     USER_ID,
     container_resources,
     liveness_probe,
@@ -25,6 +23,7 @@ from nimify.artifacts.pod import (
 from nimify.artifacts.yaml_file import yaml_artifact
 from nimify.planning.plan import ServicePlan
 from nimify.quantities import size_text
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 
 NIM_SERVICE_FILE: Final = "nimservice.yaml"
 _HEADER: Final = """\

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
 from nimify.planning.plan import ServicePlan
 from nimify.quantities import size_text
 
-HTTP_PORT: Final = 8000
-GRPC_PORT: Final = 8001
 USER_ID: Final = 1000
 GROUP_ID: Final = 2000
 """What NVIDIA's operator runs NIMs as; the image works under any."""
 READY_PATH: Final = "/v1/health/ready"
 LIVE_PATH: Final = "/v1/health/live"
-STARTUP_PERIOD_S: Final = 5
+# How often is asked is a habit, the same for every model; how long a start may take is for the plan to decide.
+READINESS: Final = {"periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 3}
+LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6}
+_STARTUP_PERIOD_S: Final = 5
 _LONGEST: Final = 53
 
 
@@ -43,30 +45,29 @@ def cpu_text(cpus: float) -> str:
     return f"{cpus:.0f}" if cpus == int(cpus) else f"{max(round(cpus * 1000), 1)}m"
 
 
-def http_probe(path: str, port: str | int, *, period_s: int, timeout_s: int, failures: int) -> dict[str, Any]:
-    """A probe over HTTP."""
-    return {
-        "httpGet": {"path": path, "port": port},
-        "periodSeconds": period_s,
-        "timeoutSeconds": timeout_s,
-        "failureThreshold": failures,
-    }
+def startup_pace(startup_s: int) -> dict[str, int]:
+    """How often, and how many times, a replica is asked that may take so long to be ready."""
+    failures = ceil(startup_s / _STARTUP_PERIOD_S)
+    return {"periodSeconds": _STARTUP_PERIOD_S, "timeoutSeconds": 3, "failureThreshold": failures}
 
 
 def startup_probe(plan: ServicePlan, port: str | int) -> dict[str, Any]:
     """The probe that gives a replica the time that its model takes to load."""
-    failures = ceil(plan.value("deployment.startup_s") / STARTUP_PERIOD_S)
-    return http_probe(READY_PATH, port, period_s=STARTUP_PERIOD_S, timeout_s=3, failures=failures)
+    return _http_probe(READY_PATH, port, startup_pace(plan.value("deployment.startup_s")))
 
 
 def readiness_probe(port: str | int) -> dict[str, Any]:
     """The probe that asks for the model."""
-    return http_probe(READY_PATH, port, period_s=5, timeout_s=3, failures=3)
+    return _http_probe(READY_PATH, port, READINESS)
 
 
 def liveness_probe(port: str | int) -> dict[str, Any]:
     """The probe that asks for the process only, so that a busy replica is not ended."""
-    return http_probe(LIVE_PATH, port, period_s=10, timeout_s=5, failures=6)
+    return _http_probe(LIVE_PATH, port, LIVENESS)
+
+
+def _http_probe(path: str, port: str | int, pace: Mapping[str, int]) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": port}, **pace}
 
 
 def restricted_container() -> dict[str, Any]:

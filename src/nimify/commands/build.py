@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nimify.commands.console import Console, clean
+from nimify.commands.evidence import evidence_shown
 from nimify.commands.options import MODEL, json_option, quiet_option, seconds
 from nimify.commands.progress_lines import progress_lines
 
 if TYPE_CHECKING:
-    from nimify.errors import BuildFailed, ProofFailed
     from nimify.images.record import BuildRecord
 
 
@@ -46,26 +46,17 @@ def build(console: Console, /, bundle: Path, *, timeout: float, no_prove: bool, 
     with 1 when the image does not prove itself.
     """
     from nimify.core.service import NIMService
-    from nimify.errors import BuildFailed, ProofFailed
     from nimify.images.build import BuildOptions
 
     given = {name: value for name, value in options.items() if value is not None}
     asked = BuildOptions(**given, proof=not no_prove, timeout_s=timeout)
-    try:
+    with evidence_shown(console):
         record = NIMService(bundle).build(asked, progress_lines(console))
-    except (BuildFailed, ProofFailed) as error:
-        for line in _evidence(error):
-            console.talk(line)
-        raise
     if console.json:
         console.document(record.to_dict())
     else:
         console.result("\n".join(_lines(record, console.width)))
     return 0
-
-
-def _evidence(error: BuildFailed | ProofFailed) -> list[str]:
-    return [f"  {clean(line, 400)}" for line in error.evidence]
 
 
 def _lines(record: BuildRecord, width: int) -> list[str]:

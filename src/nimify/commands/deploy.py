@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nimify.commands.console import Console, clean
-from nimify.commands.deployed import evidence_lines, show
+from nimify.commands.deployed import EVIDENCE, show
+from nimify.commands.evidence import evidence_shown
 from nimify.commands.options import MODEL, json_option, quiet_option, seconds, setting
 from nimify.commands.progress_lines import progress_lines
 
@@ -44,14 +45,13 @@ def deploy(console: Console, /, bundle: Path, *, target: str, dry_run: bool, **o
     before answers again, and with 12 when somebody must look at it.
     """
     from nimify.core.deployments import order_for
-    from nimify.targets.target import DEFAULT_TIMEOUT_S
 
     order = order_for(
         bundle,
         image=options["image"],
         namespace=options["namespace"],
         settings=dict(options["settings"]),
-        timeout_s=options["timeout"] or DEFAULT_TIMEOUT_S,
+        timeout_s=options["timeout"],
     )
     return _foresee(console, target, order) if dry_run else _carry_out(console, target, order)
 
@@ -77,14 +77,9 @@ def _forecast_lines(forecast: Forecast, width: int) -> list[str]:
 
 def _carry_out(console: Console, target: str, order: Order) -> int:
     from nimify.core.deployments import deploy as carry_out
-    from nimify.errors import DeployError
 
-    try:
+    with evidence_shown(console, heading=EVIDENCE):
         applied = carry_out(target, order, progress_lines(console))
-    except DeployError as error:
-        for line in evidence_lines(error):
-            console.talk(line)
-        raise
     if not applied.changed:
         console.talk("Nothing changed: it runs already.")
     show(console, applied.deployment, outcome="deployed" if applied.changed else "unchanged")

@@ -10,12 +10,13 @@ import click
 from nimify.commands.console import Console, clean
 
 if TYPE_CHECKING:
-    from nimify.errors import DeployError
     from nimify.targets.target import Deployment, Instance, Revision
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _COLOURS = {"running": "green", "starting": "yellow", "degraded": "yellow", "failed": "red", "stopped": "blue"}
 _SHORT_DIGEST = 19
+EVIDENCE = "The last lines of its log:"
+"""What is said before the last lines of a revision that failed."""
 
 
 def where_options(command: Command) -> Command:
@@ -39,13 +40,6 @@ def deployment_lines(deployment: Deployment, width: int) -> list[str]:
     if deployment.revisions:
         lines += ["", *table([_revision(revision) for revision in deployment.revisions], width)]
     return [line.rstrip() for line in lines]
-
-
-def evidence_lines(error: DeployError) -> list[str]:
-    """The last lines of what failed, for the talk before the error."""
-    if not error.evidence:
-        return []
-    return ["The last lines of its log:", *(f"  {clean(line, 400)}" for line in error.evidence)]
 
 
 def _instance(instance: Instance) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from nimify.commands.console import Console
-from nimify.commands.deployed import evidence_lines, show, where_options
+from nimify.commands.deployed import EVIDENCE, show, where_options
+from nimify.commands.evidence import evidence_shown
 from nimify.commands.options import json_option, quiet_option, seconds
 from nimify.commands.progress_lines import progress_lines
 
@@ -26,15 +27,10 @@ def rollback(console: Console, /, service: str, *, revision: int | None, **optio
     It is proven with the golden requests like a new one, and ends with the same exit codes as `nimify deploy`.
     """
     from nimify.core.deployments import DeployedService
-    from nimify.errors import DeployError
 
     found = DeployedService.find(service, target=options["target"], namespace=options["namespace"])
-    try:
+    with evidence_shown(console, heading=EVIDENCE):
         applied = found.rollback(revision, timeout_s=options["timeout"], progress=progress_lines(console))
-    except DeployError as error:
-        for line in evidence_lines(error):
-            console.talk(line)
-        raise
     if not applied.changed:
         console.talk("Nothing changed: that revision answers already.")
     show(console, applied.deployment, outcome="rolled back" if applied.changed else "unchanged")

@@ -26,13 +26,14 @@ def sbom(console: Console, /, bundle: Path, *, output: Path | None) -> int:
     from nimify.artifacts.bundle import Bundle
     from nimify.artifacts.sbom import sbom as document_of
     from nimify.errors import EnvironmentProblem
+    from nimify.filesystem import replace_file
 
     document = document_of(Bundle.open(bundle))
     if output is None:
         console.document(document)
         return 0
     try:
-        output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        replace_file(output, f"{json.dumps(document, indent=2)}\n".encode())
     except OSError as error:
         raise EnvironmentProblem(f"'{output}' cannot be written ({error.strerror}).") from error
     if console.json:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from nimify.errors import ConfigError, one_line
+from nimify.conformance.address import Address
+from nimify.errors import one_line
 
 MAX_ANSWER_BYTES: Final = 256 << 20
 _CHUNK: Final = 1 << 16
@@ -69,15 +69,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1 or parts.query:
-            raise ConfigError(f"'{url}' is no address of a service.", field="--url", remedy="Use http://HOST:PORT.")
-        self._host, self._port, self._prefix = parts.hostname, port, parts.path.rstrip("/")
-        self._secure = parts.scheme == "https"
+        self._address = Address.parse(url, field="--url")
         self._timeout_s = timeout_s
         self._headers = dict(headers or {})
         self._tls = tls
@@ -100,7 +92,7 @@ class Client:
         """Send any request; raises as `get` does."""
         connection = self._connection()
         try:
-            connection.request(method, self._prefix + path, body, {**self._headers, **(headers or {})})
+            connection.request(method, self._address.prefix + path, body, {**self._headers, **(headers or {})})
             response = connection.getresponse()
             content = self._read(response)
         except TimeoutError:
@@ -113,9 +105,10 @@ class Client:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._tls)
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        host, port = self._address.host, self._address.port
+        if self._address.secure:
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         deadline = time.monotonic() + self._timeout_s

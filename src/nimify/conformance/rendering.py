@@ -11,6 +11,7 @@ from typing import Any, Final
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.chart.chart import CHART_FOLDER
 from nimify.conformance.readers import NoAnswer, Reader, reason
+from nimify.conformance.report import CheckResult, skipped
 from nimify.conformance.staging import staged
 from nimify.errors import BundleDamaged, BundleError, one_line, shortened
 
@@ -18,6 +19,7 @@ HELM: Final = Reader("helm", "Install Helm 4 (3.18 and later 3.x work, too).")
 KUBERNETES: Final = "1.37"
 """The newest release that the templates are checked against."""
 SCHEMA_FILE: Final = "values.schema.json"
+WHAT_IS_RENDERED: Final = "What the chart renders"
 _RENDERED: Final = "rendered.yaml"
 _IMAGE: Final = "registry.example.com/nimify/checked"
 """A bundle does not know where its image is, and Helm renders nothing without one."""
@@ -81,6 +83,12 @@ def rendered_chart(bundle: Bundle) -> Iterator[Path | None]:
             yield file
     except BundleError:
         yield None
+
+
+def not_rendered(check: str) -> CheckResult:
+    """The result of a check that reads what Helm renders, where it renders nothing."""
+    message = f"{WHAT_IS_RENDERED} was not read, because helm does not render it."
+    return skipped(check, message, "See the check 'chart'.")
 
 
 def _check_references(path: str, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -23,8 +22,10 @@ from nimify.images.record import BuildRecord, last_build
 from nimify.images.reference import ImageName
 from nimify.images.runtime import Confinement
 from nimify.images.wheel import Wheel, installed_wheel
+from nimify.planning.assets import PROCESSORS_FOLDER
+from nimify.planning.repository import REPOSITORY
 from nimify.quantities import human_bytes
-from nimify.serving.spec import PLAN_FILE
+from nimify.serving.spec import OPENAPI_FILE, PLAN_FILE
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
 _BASE: Final = re.compile(r"^ARG BASE=(\S+)$", re.MULTILINE)
@@ -84,7 +85,7 @@ def build_image(bundle: Bundle, options: BuildOptions, tell: Progress) -> BuildR
         ProofFailed: The image does not do what its bundle promises.
     """
     name = _name(bundle, options)
-    decided = _decisions(bundle)
+    decided = bundle.decided()
     family = options.family or str(decided["deployment.family"])
     findings = _intact(bundle)
     base_name = _base_name(bundle, family, options)
@@ -129,14 +130,6 @@ def _name(bundle: Bundle, options: BuildOptions) -> ImageName:
     return name if name.tag else ImageName(name.repository, image_tag(service))
 
 
-def _decisions(bundle: Bundle) -> dict[str, Any]:
-    try:
-        plan: Any = json.loads((bundle.path / PLAN_FILE).read_bytes())
-        return {decision["key"]: decision["value"] for decision in plan["decisions"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleDamaged(f"'{bundle.path / PLAN_FILE}' cannot be read.") from error
-
-
 def _intact(bundle: Bundle) -> tuple[Finding, ...]:
     """See that what goes into the image is what nimify wrote.
 
@@ -154,7 +147,7 @@ def _intact(bundle: Bundle) -> tuple[Finding, ...]:
 
 
 def _matters(path: str) -> bool:
-    return path.partition("/")[0] in {CONTAINER_FOLDER, "model_repository", "processors", "plan.json", "openapi.json"}
+    return path.partition("/")[0] in {CONTAINER_FOLDER, REPOSITORY, PROCESSORS_FOLDER, PLAN_FILE, OPENAPI_FILE}
 
 
 def _base_name(bundle: Bundle, family: str, options: BuildOptions) -> ImageName:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from nimify.errors import BuildFailed, EnvironmentProblem
-from nimify.findings import Finding, Severity
+from nimify.images.base_image import pinned, unpinned
+from nimify.images.build_call import QUICK_S, TRANSFER_S, build_arguments, platform_arguments, steps_told
 from nimify.images.failures import base_missing, build_failure, push_failure
 from nimify.images.image import Base, ImageRef, Progress, Recipe
 from nimify.images.reference import ImageName
 from nimify.images.runtime import Runtime
 from nimify.programs import Program, ProgramFailed
 
-_PULL_S: Final = 3600.0
-_QUICK_S: Final = 20.0
 _STEP: Final = re.compile(r"#\d+ (\[.*)")
 _BUILDKIT_BY_DEFAULT: Final = 23
 """From this release on the client needs buildx for BuildKit; before, it has its own."""
-_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 class DockerBuilder:
@@ -44,7 +40,7 @@ class DockerBuilder:
             )
         try:
             client, server = self._program.run(
-                "version", "--format", "{{.Client.Version}} {{.Server.Version}}", timeout_s=_QUICK_S
+                "version", "--format", "{{.Client.Version}} {{.Server.Version}}", timeout_s=QUICK_S
             ).split()
         except (ProgramFailed, ValueError) as error:
             if isinstance(error, ProgramFailed) and error.says("permission denied"):
@@ -57,16 +53,16 @@ class DockerBuilder:
 
     def find_base(self, name: ImageName, *, platform: str) -> Base:
         """See the contract."""
-        here = self._inspect(str(name))
+        here = inspected(self._program, str(name))
         if here is not None and not here.get("RepoDigests"):
-            return _local_base(name, str(here["Id"]))
+            return unpinned(name, str(name), str(here["Id"]))
         try:
-            self._program.run("pull", "--quiet", *_platform(platform), str(name), timeout_s=_PULL_S)
+            self._program.run("pull", "--quiet", *platform_arguments(platform), str(name), timeout_s=TRANSFER_S)
         except ProgramFailed as error:
             if here is None:
                 raise base_missing(str(name), error) from error
             return _pinned(name, here, stale=str(error))
-        return _pinned(name, self._inspect(str(name)) or {})
+        return _pinned(name, inspected(self._program, str(name)) or {})
 
     def build(self, recipe: Recipe, progress: Progress) -> ImageRef:
         """See the contract."""
@@ -75,7 +71,10 @@ class DockerBuilder:
             arguments = ["build", *build_arguments(recipe), f"--iidfile={note}", "-"]
             try:
                 self._program.follow(
-                    *arguments, tell=_teller(progress), feed=_sender(recipe), timeout_s=recipe.timeout_s
+                    *arguments,
+                    tell=steps_told(progress, _STEP),
+                    feed=recipe.context.send,
+                    timeout_s=recipe.timeout_s,
                 )
             except ProgramFailed as error:
                 raise build_failure(error) from error
@@ -92,10 +91,11 @@ class DockerBuilder:
     def push(self, image: ImageRef, name: ImageName) -> str:
         """See the contract."""
         try:
-            self._program.run("push", str(name), timeout_s=_PULL_S)
+            self._program.run("push", str(name), timeout_s=TRANSFER_S)
         except ProgramFailed as error:
             raise push_failure(str(name), error) from error
-        digests = [ImageName.parse(text, field="digest") for text in (self._inspect(image.id) or {})["RepoDigests"]]
+        described = inspected(self._program, image.id) or {}
+        digests = [ImageName.parse(text, field="digest") for text in described.get("RepoDigests") or ()]
         return next((found.digest for found in digests if found.repository == name.repository), "")
 
     def _check_buildkit(self, client: str) -> None:
@@ -103,24 +103,15 @@ class DockerBuilder:
         if major < _BUILDKIT_BY_DEFAULT:
             return
         try:
-            self._program.run("buildx", "version", timeout_s=_QUICK_S)
+            self._program.run("buildx", "version", timeout_s=QUICK_S)
         except ProgramFailed as error:
             raise EnvironmentProblem(
                 f"This docker command ({client}) has no BuildKit: its plugin buildx is missing.",
                 remedy="Install docker-buildx-plugin (Debian: docker-buildx), or use --builder buildah.",
             ) from error
 
-    def _inspect(self, reference: str) -> dict[str, Any] | None:
-        try:
-            found: list[dict[str, Any]] = json.loads(self._program.run("image", "inspect", reference))
-        except ProgramFailed as error:
-            if error.says("no such image", "no such object"):
-                return None
-            raise
-        return found[0]
-
     def _described(self, image_id: str) -> ImageRef:
-        data = self._inspect(image_id)
+        data = inspected(self._program, image_id)
         if data is None:
             raise BuildFailed("The builder says that it built an image, and does not have it.")
         return ImageRef(
@@ -131,50 +122,21 @@ class DockerBuilder:
         )
 
 
-def build_arguments(recipe: Recipe) -> list[str]:
-    """The arguments that docker and buildah have in common."""
-    return [
-        f"--file={recipe.dockerfile}",
-        f"--build-arg=BASE={recipe.base}",
-        # Without a value each takes that of our environment, and leaves no trace in the image.
-        *(f"--build-arg={name}" for name in _PROXIES),
-        *(f"--label={key}={value}" for key, value in recipe.labels.items()),
-        *(f"--secret=id={name},src={path}" for name, path in recipe.secrets.items()),
-        *_platform(recipe.platform),
-        *([f"--network={recipe.network}"] if recipe.network else []),
-    ]
+def inspected(program: Program, reference: str) -> dict[str, Any] | None:
+    """What an engine knows of an image; `None` when it does not have it.
+
+    Raises:
+        ProgramFailed: The engine does not answer.
+    """
+    try:
+        found: list[dict[str, Any]] = program.json("image", "inspect", "--", reference)
+    except ProgramFailed as error:
+        if error.says("no such image", "no such object"):
+            return None
+        raise
+    return found[0]
 
 
-def _platform(platform: str) -> Sequence[str]:
-    return [f"--platform={platform}"] if platform else []
-
-
-def _teller(progress: Progress) -> Callable[[str], None]:
-    """Passes on the lines that say which step is next."""
-
-    def tell(line: str) -> None:
-        if match := _STEP.match(line):
-            progress(match[1])
-
-    return tell
-
-
-def _sender(recipe: Recipe) -> Callable[[IO[bytes]], None]:
-    return recipe.context.send
-
-
-def _local_base(name: ImageName, image_id: str) -> Base:
-    message = f"The base {name} came from no registry, so it is pinned by nothing but its id ({image_id[:19]})."
-    remedy = "Push it to a registry, and name it there with --base."
-    return Base(str(name), id=image_id, findings=(Finding("base.not-pinned", Severity.WARNING, message, remedy),))
-
-
-def _pinned(name: ImageName, here: dict[str, Any], *, stale: str = "") -> Base:
+def _pinned(asked: ImageName, here: dict[str, Any], *, stale: str = "") -> Base:
     known = [ImageName.parse(text, field="digest") for text in here.get("RepoDigests") or ()]
-    digest = name.digest or next((found.digest for found in known), "")
-    findings: tuple[Finding, ...] = ()
-    if stale and not name.digest:
-        message = f"The base {name} could not be looked up ({stale}); the copy on this machine is used."
-        findings = (Finding("base.not-refreshed", Severity.WARNING, message, "Build again when the registry answers."),)
-    repository = known[0] if known else name
-    return Base(str(repository.pinned(digest)) if digest else str(name), digest, str(here.get("Id", "")), findings)
+    return pinned(asked, known[0] if known else asked, str(here.get("Id", "")), stale=stale)

@@ -18,17 +18,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.conformance.client import Client, NoAnswer
-from nimify.conformance.live_checks.golden_replay import check_golden_binary, check_golden_json
-from nimify.conformance.live_checks.health import check_health
-from nimify.conformance.live_checks.service import LiveService
-from nimify.conformance.report import Status
-from nimify.errors import NimifyError, ProofFailed, shortened
+from nimify.conformance.client import Client
+from nimify.conformance.golden_proof import broken_promise
+from nimify.errors import ProofFailed
 from nimify.images.image import Progress
 from nimify.images.runtime import PROBE, Confinement, Runtime, State, Trial
 from nimify.programs import ProgramFailed
 
-_CHECKS: Final = (check_health, check_golden_json, check_golden_binary)
 _POLL_S: Final = 0.2
 _REQUEST_S: Final = 60.0
 _STOP_SPARE_S: Final = 10.0
@@ -159,17 +155,10 @@ def _await_ready(trial: Trial, within_s: float) -> float:
 
 
 def _replay(trial: Trial, bundle: Bundle) -> int:
+    problem = broken_promise(RelayClient(trial.relay(), timeout_s=_REQUEST_S), bundle)
+    if problem is not None:
+        raise _failure(trial, problem)
     golden = bundle.golden()
-    service = LiveService(RelayClient(trial.relay(), timeout_s=_REQUEST_S), bundle.path, bundle.service, golden)
-    for check in _CHECKS:
-        try:
-            result = check(service)
-        except NoAnswer as error:
-            raise _failure(trial, f"The service gave no answer: {shortened(str(error), 240)}.") from error
-        except NimifyError as error:
-            raise _failure(trial, error.message) from error
-        if result.status is Status.FAILED:
-            raise _failure(trial, result.message)
     return len(golden.cases) if golden is not None else 0
 
 
@@ -194,16 +183,10 @@ def _ending(state: State) -> str:
 def _load_time(trial: Trial) -> float | None:
     """From the start of the container to the line that says it is ready, by the machine's one clock."""
     with suppress(ProgramFailed, ValueError, KeyError, TypeError):
-        started = _time(json.loads(trial.program.run("inspect", "--format={{json .State.StartedAt}}", trial.name)))
+        started_at = trial.started_at()
         for line in trial.log():
             record = json.loads(line) if line.startswith("{") else {}
             if record.get("event") == _READY:
-                return max((_time(record["timestamp"]) - started).total_seconds(), 0.0)
+                ready_at = datetime.datetime.fromisoformat(record["timestamp"])
+                return max((ready_at - started_at).total_seconds(), 0.0)
     return None
-
-
-def _time(text: str) -> datetime.datetime:
-    """A point in time; engines write nanoseconds, which Python does not read."""
-    whole, dot, rest = text.partition(".")
-    digits = rest.rstrip("Z").partition("+")[0]
-    return datetime.datetime.fromisoformat(f"{whole}{dot}{digits[:6]}+00:00" if dot else text)

@@ -7,14 +7,13 @@ bundle is the same for the same inputs. `create` keeps it as it keeps every file
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nimify.errors import EnvironmentProblem
-from nimify.filesystem import write_file
+from nimify.filesystem import replace_file
 from nimify.findings import Finding
 from nimify.images.image import Base, ImageRef
 from nimify.images.proof import Measured
@@ -75,17 +74,13 @@ class BuildRecord:
             EnvironmentProblem: The bundle cannot be written to.
         """
         target = bundle / RECORD_FILE
-        staged = bundle / f".{RECORD_FILE}.{os.getpid()}"
         try:
-            write_file(staged, (json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
-            staged.replace(target)
+            replace_file(target, (json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
         except OSError as error:
             raise EnvironmentProblem(
                 f"The image is built, and '{target}' cannot be written ({error.strerror}).",
                 remedy="Check the permissions of the bundle.",
             ) from error
-        finally:
-            staged.unlink(missing_ok=True)
 
 
 def last_build(bundle: Path) -> dict[str, Any]:

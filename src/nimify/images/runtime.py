@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import datetime
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,9 +15,33 @@ LABEL: Final = "io.nimify.proof"
 _NAME: Final = "nimify-proof-"
 _LEAST_UID: Final = 100_000
 _UIDS: Final = 900_000
-_PIDS: Final = 4096
+PIDS: Final = 4096
+"""Processes and threads that a service may have."""
+_CACHE: Final = "/opt/nim/.cache"
 _START_S: Final = 120.0
 _TAIL: Final = 40
+
+
+def hardened(*, memory_bytes: int, tmp_bytes: int, cache_bytes: int, pids: int) -> list[str]:
+    """The arguments that leave a container no more rights than a service needs, in a proof as in a deployment.
+
+    Args:
+        memory_bytes: What it may use; 0 for no limit.
+        tmp_bytes: Room in /tmp.
+        cache_bytes: Room in the cache folder.
+        pids: Processes and threads that it may have.
+    """
+    return [
+        "--read-only",
+        # The user may be any, so both are open to all, as /tmp is everywhere.
+        f"--tmpfs=/tmp:rw,noexec,nosuid,nodev,mode=1777,size={tmp_bytes}",
+        f"--tmpfs={_CACHE}:rw,nosuid,nodev,mode=1777,size={cache_bytes}",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        f"--pids-limit={pids}",
+        # As much swap as memory: none, so that a leak ends in a restart and not in a slow machine.
+        *([f"--memory={memory_bytes}", f"--memory-swap={memory_bytes}"] if memory_bytes else []),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +74,9 @@ class Confinement:
         return [
             f"--user={self.user}",
             "--network=none",
-            "--read-only",
-            # The user may be any, so both are open to all, as /tmp is everywhere.
-            f"--tmpfs=/tmp:rw,noexec,nosuid,nodev,mode=1777,size={self.tmp_bytes}",
-            f"--tmpfs=/opt/nim/.cache:rw,nosuid,nodev,mode=1777,size={self.cache_bytes}",
-            "--cap-drop=ALL",
-            "--security-opt=no-new-privileges",
-            f"--memory={self.memory_bytes}",
-            f"--memory-swap={self.memory_bytes}",
-            f"--pids-limit={_PIDS}",
+            *hardened(
+                memory_bytes=self.memory_bytes, tmp_bytes=self.tmp_bytes, cache_bytes=self.cache_bytes, pids=PIDS
+            ),
             *([f"--platform={self.platform}"] if self.platform else []),
         ]
 
@@ -156,13 +174,22 @@ class Trial:
         Raises:
             ProgramFailed: There is no such container.
         """
-        data: Any = json.loads(self.program.run("inspect", "--type=container", "--format={{json .State}}", self.name))
+        data: Any = self.program.json("inspect", "--type=container", "--format={{json .State}}", self.name)
         return State(
             running=bool(data.get("Running")),
             exit_code=int(data.get("ExitCode", 0)),
             out_of_memory=bool(data.get("OOMKilled")),
             error=str(data.get("Error") or ""),
         )
+
+    def started_at(self) -> datetime.datetime:
+        """When it was started.
+
+        Raises:
+            ProgramFailed: There is no such container.
+        """
+        found: str = self.program.json("inspect", "--type=container", "--format={{json .State.StartedAt}}", self.name)
+        return datetime.datetime.fromisoformat(found)
 
     def log(self) -> tuple[str, ...]:
         """The last lines that it wrote."""

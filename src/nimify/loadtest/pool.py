@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Final
 
+from nimify.conformance.address import Address
 from nimify.errors import EnvironmentProblem
-from nimify.loadtest.address import Address
 from nimify.loadtest.connection import Connection
 from nimify.loadtest.recorder import Recorder
 

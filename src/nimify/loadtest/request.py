@@ -13,9 +13,9 @@ import numpy as np
 from nimify.analysis.analysis import Array
 from nimify.analysis.sampling import load_sample
 from nimify.artifacts.golden import Golden, needs_binary
+from nimify.conformance.address import Address
 from nimify.conformance.client import Client, NoAnswer
 from nimify.errors import ConfigError, EnvironmentProblem, one_line, shortened
-from nimify.loadtest.address import Address
 from nimify.serving.open_inference import HEADER_LENGTH, encode_request
 from nimify.serving.spec import ServiceSpec
 from nimify.tensors import DATATYPES, Signature, TensorSpec, fp32_to_bf16

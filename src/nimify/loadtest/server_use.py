@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from typing import Final
 
 from nimify.conformance.client import Client, NoAnswer
 from nimify.loadtest.point import ServerUse
-from nimify.metrics.catalog import EXECUTION_COUNT, INFERENCE_COUNT, PROCESS_CPU, PROCESS_MEMORY
+from nimify.metrics.catalog import EXECUTION_COUNT, INFERENCE_COUNT, PROCESS_CPU, PROCESS_MEMORY, Metric
+from nimify.metrics.prometheus_text import Scrape, parse
 
 _PATH: Final = "/v1/metrics"
-_NAMES: Final = frozenset({PROCESS_CPU.name, PROCESS_MEMORY.name, INFERENCE_COUNT.name, EXECUTION_COUNT.name})
 
 
-def sample(client: Client) -> Mapping[str, float] | None:
-    """The figures as they are now, summed over labels; `None` when the service has none."""
+def sample(client: Client) -> Scrape | None:
+    """The service's metrics as they are now; `None` when it has none."""
     try:
         answer = client.get(_PATH)
     except NoAnswer:
         return None
     if answer.status != 200:
         return None
-    figures = dict.fromkeys(_NAMES, 0.0)
-    found = False
-    for line in answer.body.decode("utf-8", "replace").splitlines():
-        name = line.partition("{")[0].partition(" ")[0]
-        if name in _NAMES:
-            try:
-                figures[name] += float(line.rpartition(" ")[2])
-            except ValueError:
-                continue
-            found = True
-    return figures if found else None
+    scrape = parse(answer.body.decode("utf-8", "replace"), taken_s=time.monotonic())
+    return scrape if scrape.samples else None
 
 
-def between(before: Mapping[str, float] | None, after: Mapping[str, float] | None, requests: int) -> ServerUse | None:
+def between(before: Scrape | None, after: Scrape | None, requests: int) -> ServerUse | None:
     """What the service did between two samples."""
     if before is None or after is None:
         return None
-    cpu_s = after[PROCESS_CPU.name] - before[PROCESS_CPU.name]
-    runs = after[EXECUTION_COUNT.name] - before[EXECUTION_COUNT.name]
-    rows = after[INFERENCE_COUNT.name] - before[INFERENCE_COUNT.name]
+    cpu_s = _grown(PROCESS_CPU, before, after)
+    runs, rows = _grown(EXECUTION_COUNT, before, after), _grown(INFERENCE_COUNT, before, after)
     return ServerUse(
         cpu_s_per_request=cpu_s / requests if requests and cpu_s > 0 else None,
-        memory_bytes=after[PROCESS_MEMORY.name] or None,
+        memory_bytes=after.total(PROCESS_MEMORY.name),
         mean_batch=rows / runs if runs > 0 else None,
     )
+
+
+def _grown(counter: Metric, before: Scrape, after: Scrape) -> float:
+    """By how much a counter grew; 0 when it is not there, or the service was started anew meanwhile."""
+    return max((after.total(counter.name) or 0.0) - (before.total(counter.name) or 0.0), 0.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.artifacts.bundle import Bundle
+from nimify.conformance.address import Address
 from nimify.conformance.client import Client
 from nimify.errors import ConfigError
-from nimify.loadtest.address import Address
 from nimify.loadtest.measurement import Measurement, Watch, unwatched
 from nimify.loadtest.objective import Objective, highest_rate
 from nimify.loadtest.point import LoadPoint
@@ -113,12 +113,13 @@ def run(test: LoadTest, *, watch: Watch = unwatched) -> LoadReport:
         BundleError: The bundle cannot be read.
     """
     address = Address.parse(test.url)
-    client = Client(test.url, timeout_s=test.timeout_s, headers=test.headers, tls=address.tls(test.authorities))
+    tls = address.tls(test.authorities)
+    client = Client(test.url, timeout_s=test.timeout_s, headers=test.headers, tls=tls)
     requests = _requests(test, client)
     check_requests(client, requests)
     wires = [request.wire(address, test.headers) for request in requests]
-    traffic = Traffic(address, wires, test.timeout_s, address.tls(test.authorities))
-    metrics = Client(test.url, timeout_s=_METRICS_TIMEOUT_S, headers=test.headers, tls=address.tls(test.authorities))
+    traffic = Traffic(address, wires, test.timeout_s, tls)
+    metrics = Client(test.url, timeout_s=_METRICS_TIMEOUT_S, headers=test.headers, tls=tls)
     measurement = Measurement(traffic, metrics, test.duration_s, test.warmup_s, watch)
     points = [measurement.closed(count) for count in test.connections]
     points += [measurement.open(rate) for rate in test.rates]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nimify.metrics import catalog
+from nimify.metrics.prometheus_text import Scrape
 from nimify.monitoring.histogram import Buckets, difference
-from nimify.monitoring.prometheus_text import Scrape
 
 
 @dataclass(frozen=True, slots=True)

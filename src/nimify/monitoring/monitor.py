@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from nimify.conformance.address import Address
 from nimify.conformance.client import Client, NoAnswer
 from nimify.errors import ConfigError, NimifyError, shortened
+from nimify.metrics.prometheus_text import Scrape, parse
 from nimify.monitoring.change import Change
 from nimify.monitoring.picture import Picture, Replica, figures_of, missing_of, replica_of
-from nimify.monitoring.prometheus_text import Scrape, parse
 
 METRICS_PATH: Final = "/v1/metrics"
 _MOST_AT_ONCE: Final = 32
@@ -48,9 +49,8 @@ class Source:
         Raises:
             ConfigError: It is none.
         """
-        address = url if "://" in url else f"http://{url}"
-        Client(address, timeout_s=1.0)
-        return cls(urlsplit(address).netloc, address)
+        address = Address.parse(url)
+        return cls(address.authority, address.url)
 
 
 Discovery: TypeAlias = Callable[[], Sequence[Source]]

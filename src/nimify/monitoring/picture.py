@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from nimify.metrics import catalog
+from nimify.metrics.prometheus_text import Scrape
 from nimify.monitoring.change import Change
 from nimify.monitoring.histogram import Buckets, added, observations, quantile, sizes
-from nimify.monitoring.prometheus_text import Scrape
 
 GPU_UTILIZATION: Final = "nv_gpu_utilization"
 GPU_MEMORY: Final = "nv_gpu_memory_used_bytes"

@@ -32,7 +32,7 @@ def decide_gpu(analysis: Analysis, asked: ResourcesConfig) -> Decision:
     """
     key = "resources.gpu"
     if asked.gpu is not None:
-        return Decision(key, _known(asked.gpu, key), "You asked for it.", Basis.ASKED)
+        return Decision(key, known_gpu(asked.gpu), "You asked for it.", Basis.ASKED)
     choice = analysis.gpus
     if choice is None:
         return Decision(key, NO_GPU, "What the model takes on a GPU could not be estimated.", Basis.DEFAULT)
@@ -48,6 +48,22 @@ def decide_gpu(analysis: Analysis, asked: ResourcesConfig) -> Decision:
     return Decision(key, choice.gpu.name, reason, Basis.ESTIMATED)
 
 
+def known_gpu(name: str) -> str:
+    """The name of a GPU as the catalogue writes it; `none` as it is.
+
+    Raises:
+        ConfigError: The catalogue does not know it.
+    """
+    if name.lower() == NO_GPU:
+        return NO_GPU
+    names = {gpu.name.lower(): gpu.name for gpu in load_gpus()}
+    if name.lower() not in names:
+        raise ConfigError(
+            f"'{name}' is not in the catalogue.", field="resources.gpu", remedy=f"Known: {', '.join(names.values())}."
+        )
+    return names[name.lower()]
+
+
 def decide_tensorrt(analysis: Analysis, asked: TensorRTConfig, max_batch_size: int) -> list[Decision]:
     """`tensorrt.enabled` and `tensorrt.profiles`: smallest, usual and largest shape of each input.
 
@@ -57,17 +73,6 @@ def decide_tensorrt(analysis: Analysis, asked: TensorRTConfig, max_batch_size: i
     report = analysis.tensorrt
     enabled = _enabled(analysis, report, asked)
     return [enabled, _profiles(report, max_batch_size, enabled=enabled.value)]
-
-
-def _known(name: str, key: str) -> str:
-    if name.lower() == NO_GPU:
-        return NO_GPU
-    names = {gpu.name.lower(): gpu.name for gpu in load_gpus()}
-    if name.lower() not in names:
-        raise ConfigError(
-            f"'{name}' is not in the catalogue.", field=key, remedy=f"Known: {', '.join(names.values())}."
-        )
-    return names[name.lower()]
 
 
 def _enabled(analysis: Analysis, report: TensorRTReport | None, asked: TensorRTConfig) -> Decision:

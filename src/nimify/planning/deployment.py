@@ -8,7 +8,7 @@ from typing import Any
 from nimify.analysis.analysis import Analysis
 from nimify.config import DeploymentConfig
 from nimify.planning.exposure import decide_exposure
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Decision, asked_or_default
 from nimify.planning.pod import decide_pod_memory, decide_scratch
 from nimify.planning.probes import decide_shutdown, decide_startup
 from nimify.planning.scaling import decide_scaling
@@ -26,7 +26,9 @@ def decide_deployment(analysis: Analysis, asked: DeploymentConfig, decisions: It
         ConfigError: What was asked for contradicts itself.
     """
     decided: dict[str, Any] = {decision.key: decision.value for decision in decisions}
-    family = _family(asked)
+    family = asked_or_default(
+        "deployment.family", asked.family, "cpu", "The embedded engine runs on every node, and its image is small."
+    )
     tensorrt: bool = decided["tensorrt.enabled"]
     return [
         family,
@@ -42,10 +44,3 @@ def decide_deployment(analysis: Analysis, asked: DeploymentConfig, decisions: It
         *decide_scratch(analysis.model.size_bytes, family=family.value, tensorrt=tensorrt),
         *decide_exposure(asked, request_timeout_s=decided["limits.request_timeout_s"]),
     ]
-
-
-def _family(asked: DeploymentConfig) -> Decision:
-    key = "deployment.family"
-    if asked.family is not None:
-        return Decision(key, asked.family, "You asked for it.", Basis.ASKED)
-    return Decision(key, "cpu", "The embedded engine runs on every node, and its image is small.", Basis.DEFAULT)

@@ -8,7 +8,7 @@ from typing import Final
 from nimify.analysis.analysis import Analysis
 from nimify.config import ModelConfig
 from nimify.errors import UnsupportedModel
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Basis, Decision, asked_or_default
 
 _DATA_DEPENDENT: Final = frozenset(
     {
@@ -39,10 +39,8 @@ def decide_engine(analysis: Analysis) -> Decision:
 
 def decide_threads(config: ModelConfig) -> Decision:
     """`threads`: threads inside the engine; 0 lets the service count the CPUs that it may use when it starts."""
-    if config.threads is not None:
-        return Decision("threads", config.threads, "You asked for it.", Basis.ASKED)
     reason = "The service takes as many threads as it has CPUs where it runs, so one bundle suits every machine."
-    return Decision("threads", 0, reason, Basis.DEFAULT)
+    return asked_or_default("threads", config.threads, 0, reason)
 
 
 def is_data_dependent(operators: Iterable[str]) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from nimify.config import DeploymentConfig
 from nimify.errors import ConfigError
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Basis, Decision, asked_or_default
 
 ROUTE_MARGIN_S: Final = 5
 
@@ -39,11 +39,9 @@ def decide_exposure(asked: DeploymentConfig, *, request_timeout_s: float) -> lis
         )
     timeout = ceil(request_timeout_s) + ROUTE_MARGIN_S
     reason = f"{ROUTE_MARGIN_S} s longer than the service's own deadline, so that clients get its answer."
-    return [_kind(asked), Decision("deployment.route_timeout_s", timeout, reason, Basis.DEFAULT)]
-
-
-def _kind(asked: DeploymentConfig) -> Decision:
-    key = "deployment.expose.kind"
-    if asked.expose.kind is not None:
-        return Decision(key, asked.expose.kind, "You asked for it.", Basis.ASKED)
-    return Decision(key, "none", "Only the cluster reaches it until you say otherwise.", Basis.DEFAULT)
+    return [
+        asked_or_default(
+            "deployment.expose.kind", expose.kind, "none", "Only the cluster reaches it until you say otherwise."
+        ),
+        Decision("deployment.route_timeout_s", timeout, reason, Basis.DEFAULT),
+    ]

@@ -8,7 +8,7 @@ from nimify.analysis.analysis import Analysis
 from nimify.config import ObjectivesConfig
 from nimify.errors import ConfigError
 from nimify.metrics.catalog import DURATION_BUCKETS_S
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Basis, Decision, asked_or_default
 from nimify.planning.resources import CORE_FLOPS, TARGET_S
 from nimify.quantities import human_seconds
 
@@ -37,26 +37,18 @@ def decide_objectives(
 
 
 def _availability(asked: ObjectivesConfig) -> Decision:
-    key = "objectives.availability"
-    if asked.availability is not None:
-        return Decision(key, asked.availability, "You asked for it.", Basis.ASKED)
     reason = "One request in a thousand may fail: what one zone of a cloud can hold, with replicas that drain."
-    return Decision(key, AVAILABILITY, reason, Basis.DEFAULT)
+    return asked_or_default("objectives.availability", asked.availability, AVAILABILITY, reason)
 
 
 def _share(asked: ObjectivesConfig) -> Decision:
-    key = "objectives.latency_share"
-    if asked.latency_share is not None:
-        return Decision(key, asked.latency_share, "You asked for it.", Basis.ASKED)
     reason = "The slowest answer in a hundred may take longer: a start, a large request, a busy neighbour."
-    return Decision(key, LATENCY_SHARE, reason, Basis.DEFAULT)
+    return asked_or_default("objectives.latency_share", asked.latency_share, LATENCY_SHARE, reason)
 
 
 def _runbooks(asked: ObjectivesConfig) -> Decision:
-    key = "objectives.runbooks_url"
-    if asked.runbooks_url is not None:
-        return Decision(key, asked.runbooks_url, "You asked for it.", Basis.ASKED)
-    return Decision(key, None, "None: alerts name the page in this bundle, as nobody said where it is.", Basis.DEFAULT)
+    reason = "None: alerts name the page in this bundle, as nobody said where it is."
+    return asked_or_default("objectives.runbooks_url", asked.runbooks_url, None, reason)
 
 
 def _latency(

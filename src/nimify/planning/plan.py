@@ -44,6 +44,20 @@ class Decision:
         return {"key": self.key, "value": self.value, "reason": self.reason, "basis": str(self.basis)}
 
 
+def asked_or_default(key: str, asked: Any, default: Any, reason: str) -> Decision:
+    """The decision that asks nothing of the model: what was asked for, or else a default for a reason.
+
+    Args:
+        key: What is decided.
+        asked: What was asked for; `None` when nothing was.
+        default: What holds then.
+        reason: Why so.
+    """
+    if asked is not None:
+        return Decision(key, asked, "You asked for it.", Basis.ASKED)
+    return Decision(key, default, reason, Basis.DEFAULT)
+
+
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
     """The verdict on a wish: what will be served, and why so.

@@ -6,9 +6,9 @@ from math import ceil
 from typing import Final
 
 from nimify.planning.plan import Basis, Decision
+from nimify.planning.resources import MIB
 from nimify.quantities import human_bytes
 
-MIB: Final = 1 << 20
 TRITON_BYTES: Final = 2048 * MIB
 """Triton with CUDA on the host's side: a cautious figure, not a measurement."""
 TMP_BYTES: Final = 128 * MIB

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nimify.analysis.analysis import Analysis
 from nimify.config import DeploymentConfig
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Basis, Decision, asked_or_default
 from nimify.quantities import human_bytes, human_seconds
 
 SAFETY: Final = 3
@@ -68,11 +68,8 @@ def decide_shutdown(asked: DeploymentConfig, limits: Mapping[str, Any], *, famil
 
 
 def _pre_stop(asked: DeploymentConfig, family: str) -> Decision:
-    key = "deployment.pre_stop_s"
-    if asked.pre_stop_s is not None:
-        return Decision(key, asked.pre_stop_s, "You asked for it.", Basis.ASKED)
     reason = "Load balancers learn late that a pod is going; until then it answers as before."
-    return Decision(key, PRE_STOP_S[family], reason, Basis.DEFAULT)
+    return asked_or_default("deployment.pre_stop_s", asked.pre_stop_s, PRE_STOP_S[family], reason)
 
 
 def _tens(seconds: float) -> int:

@@ -10,7 +10,7 @@ from nimify.analysis.measure import Measurement
 from nimify.analysis.outlook import MemoryFigure
 from nimify.config import ResourcesConfig
 from nimify.errors import ConfigError
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Basis, Decision, asked_or_default
 from nimify.quantities import human_bytes, human_count, human_seconds
 
 MIB: Final = 1 << 20
@@ -35,11 +35,8 @@ MOST_CPUS: Final = 8
 
 def decide_instances(asked: ResourcesConfig) -> Decision:
     """`resources.instances`: copies of the model in one replica."""
-    key = "resources.instances"
-    if asked.instances is not None:
-        return Decision(key, asked.instances, "You asked for it.", Basis.ASKED)
     reason = "One copy of the model already uses every CPU through its threads; more replicas scale better."
-    return Decision(key, 1, reason, Basis.DEFAULT)
+    return asked_or_default("resources.instances", asked.instances, 1, reason)
 
 
 def decide_cpu(analysis: Analysis, asked: ResourcesConfig, threads: int) -> list[Decision]:

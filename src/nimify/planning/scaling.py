@@ -7,7 +7,7 @@ from typing import Final
 from nimify.analysis.analysis import Analysis
 from nimify.config import DeploymentConfig, ScalingConfig
 from nimify.errors import ConfigError
-from nimify.planning.plan import Basis, Decision
+from nimify.planning.plan import Basis, Decision, asked_or_default
 
 REPLICAS: Final = 2
 GROWTH: Final = 4
@@ -39,39 +39,29 @@ def decide_scaling(
 
 
 def _replicas(asked: DeploymentConfig) -> Decision:
-    key = "deployment.replicas"
-    if asked.replicas is not None:
-        return Decision(key, asked.replicas, "You asked for it.", Basis.ASKED)
     reason = "One goes on answering while the node of the other is drained or fails."
-    return Decision(key, REPLICAS, reason, Basis.DEFAULT)
+    return asked_or_default("deployment.replicas", asked.replicas, REPLICAS, reason)
 
 
 def _mode(scaling: ScalingConfig) -> Decision:
-    key = "deployment.scaling.mode"
     if scaling.mode == "keda" and scaling.prometheus is None:
         raise ConfigError(
             "KEDA asks Prometheus for the queue, and its address is not given.",
             field="deployment.scaling.prometheus",
             remedy="Name it, e.g. http://prometheus-operated.monitoring:9090.",
         )
-    if scaling.mode is not None:
-        return Decision(key, scaling.mode, "You asked for it.", Basis.ASKED)
     reason = "A fixed number: scaling with the queue needs prometheus-adapter (hpa) or KEDA (keda) in the cluster."
-    return Decision(key, "none", reason, Basis.DEFAULT)
+    return asked_or_default("deployment.scaling.mode", scaling.mode, "none", reason)
 
 
 def _least(scaling: ScalingConfig, replicas: int) -> Decision:
     key = "deployment.scaling.min_replicas"
-    if scaling.min_replicas is not None:
-        return Decision(key, scaling.min_replicas, "You asked for it.", Basis.ASKED)
-    return Decision(key, replicas, "As many as without scaling.", Basis.DEFAULT)
+    return asked_or_default(key, scaling.min_replicas, replicas, "As many as without scaling.")
 
 
 def _most(scaling: ScalingConfig, least: int) -> Decision:
-    key = "deployment.scaling.max_replicas"
-    if scaling.max_replicas is not None:
-        return Decision(key, scaling.max_replicas, "You asked for it.", Basis.ASKED)
-    return Decision(key, GROWTH * least, f"{GROWTH} times the least: a bound on cost, yours to move.", Basis.DEFAULT)
+    reason = f"{GROWTH} times the least: a bound on cost, yours to move."
+    return asked_or_default("deployment.scaling.max_replicas", scaling.max_replicas, GROWTH * least, reason)
 
 
 def _queue_target(analysis: Analysis, scaling: ScalingConfig, max_batch_size: int, max_queue_size: int) -> Decision:

@@ -14,7 +14,7 @@ from typing import Final
 from nimify.errors import ConfigError
 from nimify.serving.access import HEALTH_TARGETS, KeyAccess, KeyDigests
 from nimify.serving.logs import Log
-from nimify.serving.watch import Stamp, stamp
+from nimify.serving.watch import Stamped
 
 _FIELD: Final = "API keys"
 _MIN_LENGTH: Final = 16
@@ -90,17 +90,15 @@ class RotatedKeys:
     def __init__(self, path: Path, *, open_health: bool, log: Log) -> None:
         self._path = path
         self._log = log
-        self._seen = self._stamp()
+        self._stamped = Stamped(self._files)
         self.access = KeyAccess(
             KeyDigests(read_keys(path)), open_targets=HEALTH_TARGETS if open_health else frozenset()
         )
 
     def refresh(self) -> None:
         """Read the keys again if their files have changed."""
-        now = self._stamp()
-        if now == self._seen:
+        if not self._stamped.changed():
             return
-        self._seen = now
         try:
             keys = read_keys(self._path)
         except ConfigError as error:
@@ -109,9 +107,8 @@ class RotatedKeys:
         self.access.keys = KeyDigests(keys)
         self._log.info("API keys changed", keys=len(keys))
 
-    def _stamp(self) -> tuple[tuple[str, ...], Stamp]:
+    def _files(self) -> list[Path]:
         try:
-            files = key_files(self._path)
+            return key_files(self._path)
         except OSError:
-            files = [self._path]
-        return tuple(file.name for file in files), stamp(files)
+            return [self._path]

@@ -13,7 +13,7 @@ from nimify.errors import BundleDamaged
 from nimify.serving.logs import Log
 from nimify.serving.model import verify_files
 from nimify.serving.spec import ServiceSpec
-from nimify.serving.watch import stamp
+from nimify.serving.watch import Stamped
 
 
 class ModelDrift:
@@ -28,16 +28,14 @@ class ModelDrift:
         self._spec = spec
         self._changed = changed
         self._log = log
-        self._paths = tuple(bundle / file.path for file in spec.model_files)
-        self._seen = stamp(self._paths)
+        files = [bundle / file.path for file in spec.model_files]
+        self._stamped = Stamped(lambda: files)
         self._drifted = False
 
     def check(self) -> None:
         """Look at the files; their digests are taken only when something about them has changed."""
-        now = stamp(self._paths)
-        if now == self._seen:
+        if not self._stamped.changed():
             return
-        self._seen = now
         try:
             verify_files(self._bundle, self._spec)
         except BundleDamaged as error:

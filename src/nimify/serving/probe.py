@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_PORT_VARIABLES: Final = ("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "PORT")
-_DEFAULT_PORT: Final = 8000
+from nimify.serving.ports import HTTP_PORT, HTTP_PORT_VARIABLES
+
 _HOST: Final = "127.0.0.1"
 _TIMEOUT_S: Final = 4.0
 _CHUNK: Final = 1 << 16
@@ -84,11 +84,11 @@ def _connection(port: int, *, secure: bool) -> http.client.HTTPConnection:
 
 
 def _port(environment: Mapping[str, str]) -> int:
-    for variable in _PORT_VARIABLES:
+    for variable in HTTP_PORT_VARIABLES:
         text = environment.get(variable, "").strip()
         if text.isascii() and text.isdigit():
             return int(text)
-    return _DEFAULT_PORT
+    return HTTP_PORT
 
 
 def _relay(port: int, source: BinaryIO, target: BinaryIO) -> int:

@@ -58,7 +58,8 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
             )
         if announce is not None:
             announce(spec, url_of(listener, entrance.scheme))
-        from nimify.serving.worker import WorkerContext, run_worker
+        from nimify.serving.worker import run_worker
+        from nimify.serving.worker_context import WorkerContext
 
         context = WorkerContext(
             bundle=bundle,

@@ -14,13 +14,10 @@ from typing import Any, Final
 
 from nimify.errors import ConfigError
 from nimify.serving.logs import LEVELS
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT, HTTP_PORT_VARIABLES
 from nimify.serving.spec import Limits
 from nimify.serving.triton.settings import TritonSettings
 
-DEFAULT_GRPC_PORT: Final = 8001
-"""Triton's."""
-_PORT_VARIABLES: Final = ("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "PORT")
-"""In order of precedence: NIM's, the NIM Operator's, Cloud Run's."""
 _GRPC_PORT_VARIABLES: Final = ("NIM_GRPC_API_PORT", "NIM_TRITON_GRPC_PORT")
 _CERTIFICATES_VARIABLES: Final = ("NIM_SSL_CERTS_PATH", "NIM_SSL_CERT_PATH")
 """NIMs disagree about the name."""
@@ -69,7 +66,7 @@ class ServiceSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = HTTP_PORT
     grpc: bool = True
     grpc_port: int | None = None
     workers: int = 1
@@ -124,7 +121,7 @@ class ServiceSettings:
         """The port that gRPC is to listen on; 0 for any free one."""
         if self.grpc_port is not None:
             return self.grpc_port
-        return DEFAULT_GRPC_PORT if self.port else 0
+        return GRPC_PORT if self.port else 0
 
     def limits_over(self, bundle_limits: Limits) -> Limits:
         """The bundle's limits with ours in their place."""
@@ -206,7 +203,7 @@ def _needed(environment: Mapping[str, str], variables: tuple[str, ...], mode: st
 
 _Reader = Callable[[str, str], Any]
 _FIELDS: Final[tuple[tuple[str, str, _Reader], ...]] = (
-    *(("port", variable, _whole_number) for variable in _PORT_VARIABLES),
+    *(("port", variable, _whole_number) for variable in HTTP_PORT_VARIABLES),
     *(("grpc_port", variable, _whole_number) for variable in _GRPC_PORT_VARIABLES),
     ("workers", "NIM_HTTP_MAX_WORKERS", _whole_number),
     ("log_level", "NIM_LOG_LEVEL", _level),

@@ -18,7 +18,8 @@ from typing import Final
 from nimify.errors import NimifyError
 from nimify.serving.lifecycle import State
 from nimify.serving.parent import die_with_parent
-from nimify.serving.worker import EXIT_UNFINISHED, WorkerContext
+from nimify.serving.worker import EXIT_UNFINISHED
+from nimify.serving.worker_context import WorkerContext
 
 _STABLE_S: Final = 10.0
 """A worker that lived this long died of something new: its replacement starts at once."""

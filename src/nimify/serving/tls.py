@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from nimify.errors import ConfigError
 from nimify.serving.logs import Log
 from nimify.serving.settings import TlsFiles
-from nimify.serving.watch import Stamp, stamp
+from nimify.serving.watch import Stamped
 
 _FIELD: Final = "TLS"
 _REFUSED: Final = "the files of TLS were changed and cannot be used; the old certificate stays"
@@ -35,7 +36,7 @@ class ServerTls:
     def __init__(self, files: TlsFiles, *, log: Log) -> None:
         self._files = files
         self._log = log
-        self._seen = self._stamp()
+        self._stamped = Stamped(lambda: _paths(files))
         self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {(): server_context(files, ())}
 
     def context(self, protocols: Sequence[str] = ()) -> ssl.SSLContext:
@@ -47,20 +48,14 @@ class ServerTls:
 
     def refresh(self) -> None:
         """Make new contexts if the files have changed; called off the event loop."""
-        now = self._stamp()
-        if now == self._seen:
+        if not self._stamped.changed():
             return
-        self._seen = now
         try:
             self._contexts = {key: server_context(self._files, key) for key in self._contexts}
         except ConfigError as error:
             self._log.error(_REFUSED, reason=str(error))
             return
         self._log.info("certificate changed", certificates=str(self._files.certificates))
-
-    def _stamp(self) -> Stamp:
-        files = self._files
-        return stamp(path for path in (files.certificates, files.key, files.client_authorities) if path is not None)
 
 
 def server_context(files: TlsFiles, protocols: Sequence[str]) -> ssl.SSLContext:
@@ -83,6 +78,10 @@ def server_context(files: TlsFiles, protocols: Sequence[str]) -> ssl.SSLContext:
     if files.client_authorities is not None:
         _demand_certificates(context, files)
     return context
+
+
+def _paths(files: TlsFiles) -> list[Path]:
+    return [path for path in (files.certificates, files.key, files.client_authorities) if path is not None]
 
 
 def _load_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:

@@ -16,7 +16,7 @@ LOOK_EVERY_S: Final = 1.0
 
 Check = Callable[[], None]
 """Looks at something, such as files, and acts when it is not as it was."""
-Stamp = tuple[tuple[int, ...] | None, ...]
+_Stamp = tuple[int, ...] | None
 
 
 class Watch:
@@ -59,15 +59,29 @@ class Watch:
                     self._log.exception("a check failed", error)
 
 
-def stamp(paths: Iterable[Path]) -> Stamp:
-    """What changes when one of the files is exchanged or written to; a missing one has no part of its own.
+class Stamped:
+    """Files that may be exchanged or written to while the service runs; a missing one counts as it is.
 
     Links are followed: a mounted Secret is changed by turning a link to another folder.
+
+    Args:
+        files: Tells which files there are: asked each time, for those of a folder come and go.
     """
-    return tuple(_stamp_of(path) for path in paths)
+
+    def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
+        self._files = files
+        self._seen = self._stamps()
+
+    def changed(self) -> bool:
+        """Whether there are other files than when this was asked last, or one is not as it was."""
+        seen, self._seen = self._seen, self._stamps()
+        return seen != self._seen
+
+    def _stamps(self) -> tuple[tuple[Path, _Stamp], ...]:
+        return tuple((file, _stamp_of(file)) for file in self._files())
 
 
-def _stamp_of(path: Path) -> tuple[int, ...] | None:
+def _stamp_of(path: Path) -> _Stamp:
     try:
         status = path.stat()
     except OSError:

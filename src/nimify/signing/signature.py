@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from nimify.errors import BundleDamaged, EnvironmentProblem
-from nimify.filesystem import FILE_MODE
+from nimify.filesystem import replace_file
 from nimify.signing.envelope import opened, sealed
 from nimify.signing.keys import PrivateKey, PublicKey
 from nimify.signing.manifest import SignedManifest
@@ -49,15 +47,6 @@ def signed_manifest(folder: Path, key: PublicKey) -> SignedManifest:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        descriptor, staged = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                os.fchmod(stream.fileno(), FILE_MODE)
-                os.fsync(stream.fileno())
-            Path(staged).replace(path)
-        except BaseException:
-            Path(staged).unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
     except OSError as error:
         raise EnvironmentProblem(f"'{path}' cannot be written ({error.strerror}).") from error

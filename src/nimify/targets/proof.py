@@ -8,16 +8,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.manifest import MANIFEST_FILE
 from nimify.errors import BundleError
 from nimify.filesystem import make_folders, remove_tree
+from nimify.planning.assets import GOLDEN_FOLDER
 from nimify.serving.spec import PLAN_FILE
 from nimify.targets.state_folder import checked_name, private_folder, state_folder
-
-_GOLDEN: Final = "golden"
 
 
 class Proofs:
@@ -58,6 +56,6 @@ class Proofs:
 def _needed(bundle: Path) -> Iterator[Path]:
     yield Path(MANIFEST_FILE)
     yield Path(PLAN_FILE)
-    for path in sorted((bundle / _GOLDEN).glob("*")):
+    for path in sorted((bundle / GOLDEN_FOLDER).glob("*")):
         if path.is_file():
             yield path.relative_to(bundle)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.errors import ConfigError, EnvironmentProblem
-from nimify.filesystem import sync_folder
+from nimify.filesystem import replace_file
 
 PRIVATE: Final = 0o700
 """Logs hold what clients sent; nobody but the owner needs to read them."""
@@ -78,14 +78,7 @@ def checked_name(name: str) -> str:
 
 def write_json(path: Path, data: Any) -> None:
     """Replace a file by a JSON document in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(data, stream, indent=2)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, f"{json.dumps(data, indent=2)}\n".encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

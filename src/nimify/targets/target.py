@@ -7,6 +7,7 @@ degraded. Nothing here knows a terminal.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -18,6 +19,11 @@ from nimify.findings import Finding, Severity
 DEFAULT_TIMEOUT_S: Final = 600.0
 Progress: TypeAlias = Callable[[str], None]
 """Told in one sentence each time something happens that a waiting person wants to know."""
+
+
+def utc_now() -> str:
+    """This moment, as `Revision.deployed_at` has it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class Phase(StrEnum):

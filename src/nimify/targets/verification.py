@@ -7,15 +7,11 @@ from typing import Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.conformance.client import Client, NoAnswer
-from nimify.conformance.live_checks.golden_replay import check_golden_binary, check_golden_json
-from nimify.conformance.live_checks.health import check_health
-from nimify.conformance.live_checks.service import LiveService
-from nimify.conformance.report import Status
-from nimify.errors import NimifyError, shortened
+from nimify.conformance.golden_proof import broken_promise
+from nimify.errors import shortened
 
 _REQUEST_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.1
-_CHECKS: Final = (check_health, check_golden_json, check_golden_binary)
 
 
 class Unfit(Exception):
@@ -34,16 +30,9 @@ def verify(url: str, bundle: Bundle, *, within_s: float) -> None:
         Unfit: It gives no answer in time, or another one than was recorded.
     """
     await_ready(url, within_s=within_s)
-    service = LiveService(Client(url, timeout_s=_REQUEST_TIMEOUT_S), bundle.path, bundle.service, bundle.golden())
-    for check in _CHECKS:
-        try:
-            result = check(service)
-        except NoAnswer as error:
-            raise Unfit(f"The service gave no answer: {shortened(str(error), 240)}.") from error
-        except NimifyError as error:
-            raise Unfit(error.message) from error
-        if result.status is Status.FAILED:
-            raise Unfit(result.message)
+    problem = broken_promise(Client(url, timeout_s=_REQUEST_TIMEOUT_S), bundle)
+    if problem is not None:
+        raise Unfit(problem)
 
 
 def await_ready(url: str, *, within_s: float) -> None:

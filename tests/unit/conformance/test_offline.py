@@ -170,6 +170,31 @@ def test_settings_that_are_not_carried_out_are_a_warning(broken: Path) -> None:
     assert "threads" in found.message
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("deployment: {family: triton}", "deployment.family"),
+        ("deployment: {scaling: {max_replicas: 30}}", "deployment.scaling.max_replicas"),
+        ("objectives: {availability: 0.95}", "objectives.availability"),
+        ("resources: {memory_limit: 7Gi}", "resources.memory_limit"),
+        ("resources: {gpu: h100-sxm}", "resources.gpu"),
+        ("collectors: [cgroup]", "collectors"),
+    ],
+)
+def test_every_decision_that_is_not_carried_out_is_noticed(text: str, key: str, broken: Path) -> None:
+    """Whatever stage carries it out, and nothing else is named."""
+    (broken / "nimify.yaml").write_text(f"{text}\n")
+    found = result_of("settings", broken)
+    assert found.status is Status.WARNING
+    assert found.message.endswith(f": {key}.")
+
+
+def test_a_gpu_may_be_asked_for_in_any_case(broken: Path) -> None:
+    """The plan has it as the catalogue writes it, and carries it out all the same."""
+    (broken / "nimify.yaml").write_text("resources: {gpu: t4}\n")
+    assert result_of("settings", broken).status is Status.PASSED
+
+
 def test_settings_that_cannot_be_read_fail(broken: Path) -> None:
     """A typing error in nimify.yaml is reported with a suggestion."""
     (broken / "nimify.yaml").write_text("thread: 7\n")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nimify.conformance.address import Address
 from nimify.conformance.client import Client
 from nimify.errors import EnvironmentProblem
-from nimify.loadtest.address import Address
 from nimify.loadtest.loops import MAX_CONNECTIONS
 from nimify.loadtest.measurement import Glance, Measurement
 from nimify.loadtest.pool import Traffic

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from nimify.errors import ConfigError
+from nimify.metrics.prometheus_text import parse
 from nimify.monitoring.change import Change
 from nimify.monitoring.history import History, heights
 from nimify.monitoring.monitor import Monitor, Source
 from nimify.monitoring.picture import Figures, Picture
-from nimify.monitoring.prometheus_text import parse
 
 
 class Endpoint:

@@ -10,9 +10,10 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from math import ceil
 from typing import Any, Final
 
-from nimify.artifacts.pod import STARTUP_PERIOD_S, cpu_text
+from nimify.artifacts.pod import LIVENESS, READINESS, cpu_text, startup_pace
 from nimify.artifacts.yaml_file import yaml_text
 from nimify.config import DeploymentConfig, ExposeConfig
 from nimify.errors import one_line
@@ -107,9 +108,9 @@ def _autoscaling(known: Mapping[str, Decision], asked: DeploymentConfig) -> Sect
 def _probes(known: Mapping[str, Decision]) -> Section:
     startup = known["deployment.startup_s"]
     data = {
-        "startup": _probe(STARTUP_PERIOD_S, 3, -(-startup.value // STARTUP_PERIOD_S)),
-        "readiness": _probe(5, 3, 3),
-        "liveness": _probe(10, 5, 6),
+        "startup": startup_pace(startup.value),
+        "readiness": READINESS,
+        "liveness": LIVENESS,
     }
     comment = (
         f"A replica may take {startup.value} s to be ready ({startup.basis}). {startup.reason} Readiness asks for the "
@@ -118,18 +119,11 @@ def _probes(known: Mapping[str, Decision]) -> Section:
     return Section("probes", data, comment)
 
 
-def _probe(period_s: int, timeout_s: int, failures: int) -> dict[str, int]:
-    return {"periodSeconds": period_s, "timeoutSeconds": timeout_s, "failureThreshold": failures}
-
-
 def _shutdown(known: Mapping[str, Decision]) -> Section:
-    pre_stop = known["deployment.pre_stop_s"].value
-    drain = -int(-known["limits.drain_s"].value // 1)
-    spent = pre_stop + drain + MARGIN_S
     data = {
-        "preStopSeconds": pre_stop,
-        "drainSeconds": drain,
-        "requestSeconds": known["deployment.termination_grace_s"].value - spent,
+        "preStopSeconds": known["deployment.pre_stop_s"].value,
+        "drainSeconds": ceil(known["limits.drain_s"].value),
+        "requestSeconds": ceil(known["limits.shutdown_grace_s"].value),
         "marginSeconds": MARGIN_S,
     }
     comment = (

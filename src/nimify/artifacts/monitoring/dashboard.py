@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-from nimify.artifacts.monitoring.panel import DATASOURCE, laid_out
-from nimify.artifacts.monitoring.panels import SERVICE, rows
+from nimify.artifacts.monitoring.panel import DATASOURCE, SERVICE, laid_out
+from nimify.artifacts.monitoring.panels import rows
 from nimify.artifacts.monitoring.watched import WatchedService
 
 DASHBOARD_FILE: Final = "monitoring/dashboard.json"

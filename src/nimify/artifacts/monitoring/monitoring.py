@@ -13,6 +13,7 @@ from nimify.artifacts.monitoring.scraping import PROMETHEUS_FILE, prometheus_con
 from nimify.artifacts.monitoring.watched import WatchedService
 from nimify.artifacts.yaml_file import yaml_artifact
 from nimify.planning.plan import ServicePlan
+from nimify.serving.ports import HTTP_PORT, METRICS_PORT
 
 CHART_FILES: Final = "chart/files"
 """Where the chart finds its copies: Helm reads nothing outside of a chart."""
@@ -43,5 +44,5 @@ def monitoring_artifacts(plan: ServicePlan) -> list[Artifact]:
 
 def prometheus_for(plan: ServicePlan, host: str) -> dict[str, Any]:
     """The configuration of a Prometheus that scrapes one replica at its usual ports, Triton's included."""
-    triton = [f"{host}:8002"] if plan.value("deployment.family") == "triton" else []
-    return prometheus_config(WatchedService.of(plan), [f"{host}:8000"], triton=triton)
+    triton = [f"{host}:{METRICS_PORT}"] if plan.value("deployment.family") == "triton" else []
+    return prometheus_config(WatchedService.of(plan), [f"{host}:{HTTP_PORT}"], triton=triton)

@@ -9,6 +9,9 @@ from typing import Any, Final
 WIDTH: Final = 24
 """Columns of Grafana's grid."""
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+SERVICE: Final = 'namespace=~"$namespace", job="$service"'
+REPLICAS: Final = f'{SERVICE}, instance=~"$instance"'
+RECENT: Final = "$__rate_interval"
 
 
 @dataclass(frozen=True, slots=True)

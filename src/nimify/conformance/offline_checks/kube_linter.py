@@ -6,12 +6,11 @@ from typing import Any, Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.conformance.readers import NoAnswer, Reader, reason
-from nimify.conformance.rendering import HELM, rendered_chart
-from nimify.conformance.report import CheckResult, failed, passed, skipped
+from nimify.conformance.rendering import HELM, WHAT_IS_RENDERED, not_rendered, rendered_chart
+from nimify.conformance.report import CheckResult, failed, passed
 from nimify.errors import one_line, shortened
 
 _NAME: Final = "kube-linter"
-_WHAT: Final = "What the chart renders"
 _KUBE_LINTER: Final = Reader("kube-linter", "Install kube-linter 0.7 or newer.")
 ACCEPTED: Final = {
     "unset-cpu-requirements": "No CPU limit: it would halt the service in the middle of requests, and guards nobody's "
@@ -24,10 +23,10 @@ def check_kube_linter(bundle: Bundle) -> CheckResult:
     """Let kube-linter read every rendered manifest, with the checks that are on by default."""
     for program in (HELM, _KUBE_LINTER):
         if program.path is None:
-            return program.missing(_NAME, _WHAT)
+            return program.missing(_NAME, WHAT_IS_RENDERED)
     with rendered_chart(bundle) as file:
         if file is None:
-            return skipped(_NAME, f"{_WHAT} was not read, because helm does not render it.", "See the check 'chart'.")
+            return not_rendered(_NAME)
         try:
             answer = _KUBE_LINTER.ask("lint", "--format", "json", file.name, folder=file.parent)
         except NoAnswer as error:

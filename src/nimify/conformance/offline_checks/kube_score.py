@@ -7,12 +7,11 @@ from typing import Any, Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.conformance.readers import NoAnswer, Reader, reason
-from nimify.conformance.rendering import HELM, KUBERNETES, rendered_chart
-from nimify.conformance.report import CheckResult, failed, passed, skipped, warned
+from nimify.conformance.rendering import HELM, KUBERNETES, WHAT_IS_RENDERED, not_rendered, rendered_chart
+from nimify.conformance.report import CheckResult, failed, passed, warned
 from nimify.errors import one_line, shortened
 
 _NAME: Final = "kube-score"
-_WHAT: Final = "What the chart renders"
 _KUBE_SCORE: Final = Reader("kube-score", "Install kube-score 1.20 or newer.")
 _CRITICAL: Final = 1
 _FINE: Final = 10
@@ -34,10 +33,10 @@ def check_kube_score(bundle: Bundle) -> CheckResult:
     """Let kube-score grade every rendered manifest."""
     for program in (HELM, _KUBE_SCORE):
         if program.path is None:
-            return program.missing(_NAME, _WHAT)
+            return program.missing(_NAME, WHAT_IS_RENDERED)
     with rendered_chart(bundle) as file:
         if file is None:
-            return skipped(_NAME, f"{_WHAT} was not read, because helm does not render it.", "See the check 'chart'.")
+            return not_rendered(_NAME)
         arguments = ("score", "--kubernetes-version", f"v{KUBERNETES}", "--output-format", "json")
         try:
             answer = _KUBE_SCORE.ask(*arguments, "--output-version", "v2", file.name, folder=file.parent)

@@ -6,12 +6,11 @@ from importlib.util import find_spec
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.conformance.rendering import HELM, KUBERNETES, rendered_chart
+from nimify.conformance.rendering import HELM, KUBERNETES, WHAT_IS_RENDERED, not_rendered, rendered_chart
 from nimify.conformance.report import CheckResult, failed, passed, skipped
 from nimify.conformance.schema_reader import read_against_schema
 
 _NAME: Final = "kubernetes"
-_WHAT: Final = "What the chart renders"
 
 
 def check_kubernetes_schemas(bundle: Bundle) -> CheckResult:
@@ -19,14 +18,14 @@ def check_kubernetes_schemas(bundle: Bundle) -> CheckResult:
     if find_spec("kubernetes_validate") is None:
         return skipped(
             _NAME,
-            f"{_WHAT} was not read, because the Python package kubernetes-validate is not installed.",
+            f"{WHAT_IS_RENDERED} was not read, because the Python package kubernetes-validate is not installed.",
             "Install it with: pip install 'nimify[validate]'",
         )
     if HELM.path is None:
-        return HELM.missing(_NAME, _WHAT)
+        return HELM.missing(_NAME, WHAT_IS_RENDERED)
     with rendered_chart(bundle) as file:
         if file is None:
-            return skipped(_NAME, f"{_WHAT} was not read, because helm does not render it.", "See the check 'chart'.")
+            return not_rendered(_NAME)
         reading = read_against_schema("kubernetes", file.name, KUBERNETES, folder=file.parent)
     if reading.problem:
         return failed(_NAME, f"Kubernetes {KUBERNETES} does not take what the chart renders: {reading.problem}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.settings import SETTINGS_FILE
 from nimify.config import ModelConfig
 from nimify.conformance.report import CheckResult, passed, warned
-from nimify.planning.planner import plan_pipeline
+from nimify.planning.accelerators import known_gpu
+from nimify.planning.planner import plan_collectors, plan_pipeline
 
 _NAME = "settings"
 
@@ -16,6 +19,8 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
     config = ModelConfig.load(bundle.path / SETTINGS_FILE)
     service = bundle.service
     asked = {
+        **{key: (_wish(config, key), value) for key, value in bundle.decided().items()},
+        # What the service itself reads; where that is a decision as well, this is what counts.
         "name": (config.name, service.name),
         "version": (config.version, service.version),
         "description": (config.description, service.description),
@@ -23,6 +28,7 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
         "batching.max_batch_size": (config.batching.max_batch_size, service.max_batch_size),
         "batching.max_queue_delay_us": (config.batching.max_queue_delay_us, service.max_queue_delay_us),
         "pipeline": (plan_pipeline(config.pipeline), service.pipeline),
+        "collectors": (plan_collectors(config.collectors), service.collectors),
         **{f"limits.{key}": (wish, getattr(service.limits, key)) for key, wish in config.limits.model_dump().items()},
     }
     stale = [key for key, (wish, planned) in asked.items() if wish is not None and wish != planned]
@@ -33,3 +39,12 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
             "Carry it out with: nimify create MODEL",
         )
     return passed(_NAME, f"{SETTINGS_FILE} is valid, and the plan carries it out.")
+
+
+def _wish(config: ModelConfig, key: str) -> Any:
+    """What is asked for under the key of a decision; `None` when nothing is, or when it is no setting."""
+    part: Any = config
+    for name in key.split("."):
+        part = getattr(part, name, None)
+    # A GPU may be asked for in any case, and is decided as the catalogue writes it.
+    return known_gpu(part) if key == "resources.gpu" and part is not None else part

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nimify.serving.batching import Job
 from nimify.serving.faults import Kind, RequestFault, invalid
-from nimify.serving.grpc.codec import Content, MessageReader, message_prefix
-from nimify.serving.grpc.frames import ErrorCode, StreamFault
+from nimify.serving.grpc.codec import Content, message_prefix
+from nimify.serving.grpc.frames import ErrorCode, window_update_frame
 from nimify.serving.grpc.head import CallHead
+from nimify.serving.grpc.inbox import Inbox
 from nimify.serving.grpc.methods import Method, Session, UnaryMethod
 from nimify.serving.grpc.sending import Outbox
 from nimify.serving.grpc.status import (
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from nimify.serving.grpc.connection import GrpcConnection
     from nimify.serving.grpc.server import GrpcServer
 
-STREAM_WINDOW: Final = 1 << 20
-"""Bytes that a client may send on a stream before it is told that it may send more."""
-_CREDIT: Final = STREAM_WINDOW // 4
-
 
 class Call:
     """One call.
@@ -37,12 +34,14 @@ class Call:
     Attributes:
         stream: The number of its HTTP/2 stream.
         head: How it began.
+        inbox: What arrives.
+        outbox: What is to leave.
         method: What is called; `None` until it is known.
         session: The service's side, when messages come in a stream.
         job: What runs for it in the data plane, so that it can be given up.
         received_ns: `time.perf_counter_ns()` when its message, or its beginning, arrived.
         deadline_s: Event-loop time at which nobody waits any more; 0 for never.
-        receive_window: Bytes that the client may still send.
+        receipt_deadline_s: Event-loop time at which what has begun to arrive must be whole; 0 for never.
         half_closed: Whether the client has sent all it will.
         answered: Whether it is decided how the call ends.
     """
@@ -50,25 +49,21 @@ class Call:
     __slots__ = (
         "_begun_ns",
         "_connection",
-        "_content_bytes",
         "_headers_sent",
-        "_held_in",
         "_held_out",
         "_message",
         "_progress_s",
-        "_reader",
         "_server",
         "_timer",
-        "_uncredited",
         "answered",
         "deadline_s",
         "half_closed",
         "head",
+        "inbox",
         "job",
         "method",
         "outbox",
         "receipt_deadline_s",
-        "receive_window",
         "received_ns",
         "session",
         "stream",
@@ -85,16 +80,12 @@ class Call:
         self.received_ns = self._begun_ns = time.perf_counter_ns()
         self.deadline_s = 0.0
         self.receipt_deadline_s = 0.0
-        self.receive_window = STREAM_WINDOW
         self.half_closed = False
         self.answered = False
+        self.inbox = Inbox(head, longest=server.limits.max_body_bytes, budget=server.budget)
         self.outbox = Outbox(connection.sender.stream_window)
-        self._reader = MessageReader(server.limits.max_body_bytes, head.encoding)
         self._message: Content | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._uncredited = 0
-        self._content_bytes = 0
-        self._held_in = 0
         self._held_out = 0
         self._headers_sent = False
         self._progress_s = 0.0
@@ -130,10 +121,7 @@ class Call:
         Raises:
             StreamFault: It breaks the rules of HTTP/2.
         """
-        self._content_bytes += len(content)
-        announced = self.head.content_length
-        if announced >= 0 and (self._content_bytes > announced or (end and self._content_bytes != announced)):
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR)
+        self.inbox.count(len(content), end=end)
         self.half_closed = self.half_closed or end
         if self.answered:
             return
@@ -143,19 +131,13 @@ class Call:
             return
         try:
             if content:
-                self._hold(len(content))
-                self._take(self._reader.feed(content))
+                self._take(self.inbox.messages(content))
             if end and not self.answered:
                 self._end_of_messages()
         except RequestFault as fault:
             self.fail(fault)
         except Exception as error:  # noqa: BLE001 - a fault of ours: this call's, not the connection's
             self.fail(self._server.failure(error))
-
-    def _hold(self, size: int) -> None:
-        if not self._server.budget.take(size):
-            raise RequestFault(Kind.UNAVAILABLE, "Too much is being sent at once; try again.", retry_after_s=1)
-        self._held_in += size
 
     def _take(self, messages: list[Content]) -> None:
         for content in messages:
@@ -168,10 +150,10 @@ class Call:
         if messages and self.session is not None:
             self.receipt_deadline_s = self._server.now_s() + self._server.limits.body_timeout_s
             if self.session.accepting:
-                self._release_in()
+                self.inbox.release()
 
     def _end_of_messages(self) -> None:
-        if self._reader.partial:
+        if self.inbox.partial:
             raise invalid("The call ends in the middle of a message.")
         self.receipt_deadline_s = 0.0
         if self.session is not None:
@@ -183,25 +165,19 @@ class Call:
             self.received_ns = time.perf_counter_ns()
             self._server.run(self, content)
 
-    def credit(self, size: int) -> int:
-        """Count bytes that arrived; how many more the client may be let send now."""
-        self._uncredited += size
+    def widen(self) -> None:
+        """Let the client send more, if that is wanted."""
         session = self.session
-        wanted = self._reader.partial or session is None or session.accepting
-        if self._uncredited < _CREDIT or not wanted or self.half_closed or self.answered:
-            return 0
-        credit, self._uncredited = self._uncredited, 0
-        self.receive_window += credit
-        return credit
+        wanted = session is None or session.accepting or self.inbox.partial
+        if self.half_closed or self.answered or not wanted:
+            return
+        if credit := self.inbox.window.widen():
+            self._connection.sender.write(window_update_frame(self.stream, credit))
 
     def accept_more(self) -> None:
         """The session has looked at every message, and wants further ones."""
-        self._release_in()
-        self._connection.credit(self, 0)
-
-    def _release_in(self) -> None:
-        self._server.budget.give_back(self._held_in)
-        self._held_in = 0
+        self.inbox.release()
+        self.widen()
 
     def _release_out(self) -> None:
         """Count out what is not queued any more."""
@@ -277,7 +253,7 @@ class Call:
         """Some of what is queued has left."""
         self._release_out()
         self._progress_s = self._server.now_s()
-        self._connection.allow_control()
+        self._connection.worked()
         if self.session is not None and not self.answered:
             self.session.writable()
 
@@ -289,7 +265,7 @@ class Call:
             self._timer.cancel()
             self._timer = None
         self._message = None
-        self._release_in()
+        self.inbox.release()
         self._server.answered(self, code, (time.perf_counter_ns() - self._begun_ns) / 1e9)
 
     # --- giving up ----------------------------------------------------------------------------------------------
@@ -323,7 +299,7 @@ class Call:
     @property
     def busy(self) -> bool:
         """Whether the service owes the client something."""
-        return self.answered or self.session is None or self.session.busy or self._reader.partial
+        return self.answered or self.session is None or self.session.busy or self.inbox.partial
 
     def check_deadlines(self, now_s: float) -> None:
         """Act on what is overdue; called a few times a second."""
@@ -342,4 +318,4 @@ class Call:
 
     @property
     def _awaits_the_rest(self) -> bool:
-        return not self.half_closed and (self.session is None or self._reader.partial)
+        return not self.half_closed and (self.session is None or self.inbox.partial)

@@ -7,7 +7,7 @@ none of them holds up the others. Nothing is copied but what goes into the socke
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from nimify.serving.grpc.codec import message_prefix
@@ -18,6 +18,12 @@ from nimify.serving.grpc.frames import (
     END_STREAM,
     HEADERS,
     LONGEST_FRAME,
+    LONGEST_SENT_FRAME,
+    MAX_WINDOW,
+    ConnectionFault,
+    ErrorCode,
+    Setting,
+    StreamFault,
     frame,
     frame_head,
 )
@@ -42,6 +48,11 @@ class Outbox:
         self.ended = False
         """Whether nothing will be added."""
         self.trailers: bytes | None = None
+
+    def widen(self, change: int) -> bool:
+        """The peer takes so many bytes more, or fewer; false when that is more than there may be."""
+        self.window += change
+        return self.window <= MAX_WINDOW
 
     def put(self, part: bytes) -> None:
         """Add bytes at the end."""
@@ -97,6 +108,63 @@ class Sender:
         """Send through this transport."""
         self._transport = transport
 
+    def write(self, frame: bytes) -> None:
+        """Send what takes no window."""
+        self._transport.write(frame)
+
+    # --- what the peer takes ------------------------------------------------------------------------------------
+
+    def set(self, name: int, value: int, calls: Collection[Call]) -> None:
+        """Keep to a setting of the peer from now on; also with the calls that are in progress.
+
+        Raises:
+            ConnectionFault: It must not be set to that.
+        """
+        if name == Setting.INITIAL_WINDOW_SIZE:
+            self._set_stream_window(value, calls)
+        elif name == Setting.MAX_FRAME_SIZE:
+            if not LONGEST_FRAME <= value <= 2**24 - 1:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame size that is not allowed")
+            self.longest_frame = min(value, LONGEST_SENT_FRAME)
+        elif name == Setting.ENABLE_PUSH and value > 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+
+    def _set_stream_window(self, size: int, calls: Collection[Call]) -> None:
+        if size > MAX_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
+        change = size - self.stream_window
+        self.stream_window = size
+        for call in calls:
+            if not call.outbox.widen(change):
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
+            if call.outbox.size:
+                self._ready[call] = None
+
+    def widen(self, increment: int) -> None:
+        """The peer takes so many bytes more on the connection.
+
+        Raises:
+            ConnectionFault: There is nothing that it takes more, or too much.
+        """
+        self.window += increment
+        if not increment or self.window > MAX_WINDOW:
+            code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
+            raise ConnectionFault(code, "a window update that is too small or too large")
+        self.pump()
+
+    def widen_stream(self, call: Call, increment: int) -> None:
+        """The peer takes so many bytes more of one call.
+
+        Raises:
+            StreamFault: There is nothing that it takes more, or too much.
+        """
+        if not call.outbox.widen(increment) or not increment:
+            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR)
+        if call.outbox.size:
+            self.ready(call)
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
     def whole(self, call: Call, headers: bytes, message: bytes, trailers: bytes) -> bool:
         """Send a whole answer at once; false, and nothing is sent, when it does not fit."""
         size = len(message) + 5
@@ -125,12 +193,8 @@ class Sender:
         """Send a header block at once: headers take no window."""
         self._transport.write(frame(HEADERS, END_HEADERS | END_STREAM if end else END_HEADERS, call.stream, block))
 
-    def wake(self, call: Call) -> None:
-        """A call has something to send, or may send more, when it is its turn."""
-        self._ready[call] = None
-
     def ready(self, call: Call) -> None:
-        """The same, at once."""
+        """A call has something to send, or may send more."""
         self._ready[call] = None
         self.pump()
 

@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError
 
 from nimify.metrics.service import GrpcMetrics
 from nimify.serving.acceptor import Acceptor
+from nimify.serving.body_budget import BodyBudget
+from nimify.serving.connections import POLL_S, Connections
 from nimify.serving.dataplane import DataPlane
 from nimify.serving.entrance import Entrance
 from nimify.serving.faults import Kind, RequestFault, invalid
@@ -22,16 +24,11 @@ from nimify.serving.grpc.connection import GrpcConnection
 from nimify.serving.grpc.head import CallHead
 from nimify.serving.grpc.methods import Method, Methods, UnaryMethod
 from nimify.serving.grpc.status import StatusCode
-from nimify.serving.http.body_budget import BodyBudget
 from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
 
-SWEEP_S: Final = 0.25
-"""How often deadlines are looked at; also how late one may be acted on that the client did not set."""
 OTHER: Final = "other"
 """Stands in metrics for whatever is not a method."""
-
-_POLL_S: Final = 0.01
 
 _Message = TypeVar("_Message")
 
@@ -68,27 +65,27 @@ class GrpcServer:
         self._metrics = metrics
         self._log = log
         self._sweeps = sweeps
-        self._loop = asyncio.get_running_loop()
-        self.now_s = self._loop.time
-        self.call_at = self._loop.call_at
-        self._connections: set[GrpcConnection] = set()
-        self._turned_away: set[GrpcConnection] = set()
-        self._acceptor: Acceptor | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        self.now_s = loop.time
+        self.call_at = loop.call_at
+        self._connections: Connections[GrpcConnection] = Connections(
+            most=limits.max_connections, gauge=metrics.connections, sweep=self._sweep
+        )
+        self.admit = self._connections.admit
+        self.forget = self._connections.forget
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a bound socket."""
-        self._sweep()
-        self._acceptor = Acceptor(
+        acceptor = Acceptor(
             lambda: GrpcConnection(self),
             tls=self._entrance.tls,
             protocols=("h2",),
             handshake_timeout_s=self.limits.header_timeout_s,
             log=self._log,
         )
-        await self._acceptor.start(listener)
+        await self._connections.accept(acceptor, listener)
 
     async def stop(self, *, grace_s: float, hurry: asyncio.Event) -> int:
         """Accept no more, ask clients to leave, let calls finish, and close; the number of those that did not finish.
@@ -97,50 +94,24 @@ class GrpcServer:
             grace_s: Seconds that calls may take.
             hurry: Ends their time at once when it is set.
         """
-        if self._acceptor is not None:
-            self._acceptor.close()
-            # What was accepted in this turn of the event loop is not among the connections yet.
-            await asyncio.sleep(_POLL_S)
+        await self._connections.accept_no_more()
         deadline_s = self.now_s() + grace_s
         fault = RequestFault(Kind.UNAVAILABLE, "The service is stopping.")
-        for connection in tuple(self._connections):
+        for connection in self._connections:
             connection.say_goodbye()
         while self._connections and not hurry.is_set() and self.now_s() < deadline_s:
-            for connection in tuple(self._connections):
+            for connection in self._connections:
                 connection.end_idle_streams(fault)
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
         unfinished = sum(connection.unfinished for connection in self._connections)
-        for connection in (*self._connections, *self._turned_away):
-            connection.abort()
-        await asyncio.sleep(0)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        await self._connections.cut()
         return unfinished
 
     def _sweep(self) -> None:
-        now_s = self.now_s()
-        for connection in (*self._connections, *self._turned_away):
-            connection.check_deadlines(now_s)
         for sweep in self._sweeps:
             sweep()
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     # --- the connections' calls ---------------------------------------------------------------------------------
-
-    def admit(self, connection: GrpcConnection) -> bool:
-        """Take note of a connection; false when there are too many."""
-        if len(self._connections) >= self.limits.max_connections:
-            self._turned_away.add(connection)
-            return False
-        self._connections.add(connection)
-        self._metrics.connections.set(len(self._connections))
-        return True
-
-    def forget(self, connection: GrpcConnection) -> None:
-        """A connection is gone."""
-        self._connections.discard(connection)
-        self._turned_away.discard(connection)
-        self._metrics.connections.set(len(self._connections))
 
     def calmed(self, reason: str) -> None:
         """A connection is ended because it does too much of what is only a nuisance."""

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 import httptools
 
+from nimify.serving.body_budget import BodyBudget
 from nimify.serving.faults import Kind, RequestFault, detached, invalid
-from nimify.serving.http.body_budget import BodyBudget
 from nimify.serving.http.messages import Body, Request
 from nimify.serving.spec import Limits
 

@@ -14,11 +14,12 @@ from typing import Final
 
 from nimify.metrics.service import HttpMetrics
 from nimify.serving.acceptor import Acceptor
+from nimify.serving.body_budget import BodyBudget
 from nimify.serving.bulk import LARGE_BYTES, Bulk
+from nimify.serving.connections import POLL_S, Connections
 from nimify.serving.dataplane import DataPlane
 from nimify.serving.entrance import Entrance
 from nimify.serving.faults import Kind, RequestFault
-from nimify.serving.http.body_budget import BodyBudget
 from nimify.serving.http.connection import HttpConnection
 from nimify.serving.http.content_encoding import answer_encoding, pack, request_encoding, unpack
 from nimify.serving.http.cors import Cors
@@ -27,9 +28,6 @@ from nimify.serving.http.router import Router
 from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
 from nimify.version import __version__
-
-SWEEP_S: Final = 0.25
-"""How often deadlines are looked at; also how late one may be acted on."""
 
 _VARY: Final = b"vary: accept-encoding\r\n"
 
@@ -64,27 +62,25 @@ class HttpServer:
         self._metrics = metrics
         metrics.connections_limit.set(float(limits.max_connections))
         self._log = log
-        self._loop = asyncio.get_running_loop()
-        self.now_s = self._loop.time
-        self._connections: set[HttpConnection] = set()
-        self._turned_away: set[HttpConnection] = set()
-        """Those above the limit: each stays for a moment, so that its client can read why."""
-        self._acceptor: Acceptor | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
+        self.now_s = asyncio.get_running_loop().time
+        self._connections: Connections[HttpConnection] = Connections(
+            most=limits.max_connections, gauge=metrics.connections, sweep=self._renew_date
+        )
+        self.admit = self._connections.admit
+        self.forget = self._connections.forget
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on a bound socket."""
-        self._sweep()
-        self._acceptor = Acceptor(
+        acceptor = Acceptor(
             lambda: HttpConnection(self, self._limits),
             tls=self._entrance.tls,
             protocols=("http/1.1",),
             handshake_timeout_s=self._limits.header_timeout_s,
             log=self._log,
         )
-        await self._acceptor.start(listener)
+        await self._connections.accept(acceptor, listener)
 
     async def stop(self, *, grace_s: float, hurry: asyncio.Event) -> int:
         """Accept no more, let requests in flight finish, and close; the number of those that did not finish.
@@ -94,62 +90,29 @@ class HttpServer:
             hurry: Ends their time at once when it is set.
         """
         self.draining = True
-        if self._acceptor is not None:
-            self._acceptor.close()
-            # What was accepted in this turn of the event loop is not among the connections yet.
-            await asyncio.sleep(0.01)
+        await self._connections.accept_no_more()
         deadline_s = self.now_s() + grace_s
         while self._connections:
-            for connection in tuple(self._connections):
+            for connection in self._connections:
                 connection.close_if_idle()
             if hurry.is_set() or self.now_s() >= deadline_s:
                 break
             if not any(connection.busy or connection.awaited for connection in self._connections):
                 break
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(POLL_S)
         unfinished = sum(connection.busy for connection in self._connections)
-        await self._cut_remaining()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        return unfinished
-
-    async def _cut_remaining(self) -> None:
-        """Give written answers a moment to leave, then cut what is left."""
-        for _ in range(20):
+        for _ in range(20):  # written answers have a moment to leave
             if not self._connections:
                 break
-            await asyncio.sleep(0.01)
-        for connection in (*self._connections, *self._turned_away):
-            connection.abort()
-        await asyncio.sleep(0)
+            await asyncio.sleep(POLL_S)
+        await self._connections.cut()
+        return unfinished
 
-    def _sweep(self) -> None:
-        now_s = self.now_s()
-        for connection in (*self._connections, *self._turned_away):
-            connection.check_deadlines(now_s)
+    def _renew_date(self) -> None:
         date = formatdate(time.time(), usegmt=True)
         self.common_headers = f"server: nimify/{__version__}\r\ndate: {date}\r\n".encode()
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     # --- the connections' calls ---------------------------------------------------------------------------------
-
-    def admit(self, connection: HttpConnection) -> bool:
-        """Take note of a connection; false when there are too many.
-
-        One that is turned away takes nobody's place: clients that keep trying would keep the service full.
-        """
-        if len(self._connections) >= self._limits.max_connections:
-            self._turned_away.add(connection)
-            return False
-        self._connections.add(connection)
-        self._metrics.connections.set(len(self._connections))
-        return True
-
-    def forget(self, connection: HttpConnection) -> None:
-        """A connection is gone."""
-        self._connections.discard(connection)
-        self._turned_away.discard(connection)
-        self._metrics.connections.set(len(self._connections))
 
     def new_request_id(self) -> str:
         """An id for a request that brought none; unique over workers and restarts."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from nimify.errors import ConfigError, EnvironmentProblem
+from nimify.serving.ports import METRICS_PORT
 
 LOOPBACK: Final = "127.0.0.1"
 DEFAULT_PROGRAM: Final = "tritonserver"
 DEFAULT_HTTP_PORT: Final = 8080
 """Where NIMs keep Triton's own HTTP."""
-DEFAULT_METRICS_PORT: Final = 8002
 ENGINES: Final = ("onnxruntime", "triton")
 """What can execute a model: ONNX Runtime in the service's process, or a Triton beside it."""
 _MAX_VERBOSE: Final = 5
@@ -98,7 +98,7 @@ def choose_ports(settings: TritonSettings, *, host: str, service_port: int, grpc
     if http is None:
         http = DEFAULT_HTTP_PORT if service_port else 0
     if metrics is None:
-        metrics = DEFAULT_METRICS_PORT if service_port else 0
+        metrics = METRICS_PORT if service_port else 0
     with ExitStack() as held:  # all at once, so that no two of them are given the same free one
         return Ports(
             http=_free(held, LOOPBACK, http, "HTTP", "NIM_HTTP_TRITON_PORT"),

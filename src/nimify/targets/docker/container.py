@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nimify.images.runtime import hardened
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 from nimify.targets.docker.settings import DockerSettings
 
 LABEL: Final = "io.nimify."
 SERVICE: Final = f"{LABEL}service"
 REVISION: Final = f"{LABEL}revision"
 TRIAL: Final = f"{LABEL}trial"
-HTTP_PORT: Final = 8000
-GRPC_PORT: Final = 8001
-"""Those that every image of nimify listens on."""
-CACHE: Final = "/opt/nim/.cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +49,15 @@ class Recipe:
         return f"nimify-{self.service}-{'trial-' if self.trial else ''}{self.revision}"
 
     def arguments(self) -> list[str]:
-        """The arguments of `docker create`: no more rights than a service needs."""
+        """The arguments of `docker create`."""
         settings = self.settings
         return [
             "create",
             f"--name={self.name}",
             *(f"--label={key}={value}" for key, value in self._labels().items()),
-            "--read-only",
-            # The user may be any, so both are open to all, as /tmp is everywhere.
-            f"--tmpfs=/tmp:rw,noexec,nosuid,nodev,mode=1777,size={settings.tmp}",
-            f"--tmpfs={CACHE}:rw,nosuid,nodev,mode=1777,size={settings.cache}",
-            "--cap-drop=ALL",
-            "--security-opt=no-new-privileges",
-            f"--pids-limit={settings.pids}",
-            # As much swap as memory: none, so that a leak ends in a restart and not in a slow machine.
-            *([f"--memory={settings.memory}", f"--memory-swap={settings.memory}"] if settings.memory else []),
+            *hardened(
+                memory_bytes=settings.memory, tmp_bytes=settings.tmp, cache_bytes=settings.cache, pids=settings.pids
+            ),
             *([f"--cpus={settings.cpus:g}"] if settings.cpus else []),
             *([f"--user={settings.user}"] if settings.user else []),
             *([f"--gpus={settings.gpus}"] if settings.gpus else []),
@@ -108,7 +100,6 @@ class Container:
         image: Id of its image.
         labels: As they were given.
         status: In the engine's words, e.g. `running`, `exited`.
-        health: What the image's own check says; empty when it has none.
         restarts: How often the engine started it again.
         reason: Why it does not run; empty when it does.
         url: Where it answers from this machine; empty when it does not run.
@@ -119,7 +110,6 @@ class Container:
     image: str
     labels: Mapping[str, str]
     status: str
-    health: str
     restarts: int
     reason: str
     url: str
@@ -134,7 +124,6 @@ class Container:
             image=str(data["Image"]),
             labels=dict(data["Config"].get("Labels") or {}),
             status=str(state["Status"]),
-            health=str((state.get("Health") or {}).get("Status", "")),
             restarts=int(data.get("RestartCount", 0)),
             reason=_reason(state),
             url=_url(data.get("NetworkSettings") or {}),
@@ -159,6 +148,11 @@ class Container:
     def label(self, name: str) -> str:
         """One of our labels."""
         return self.labels.get(f"{LABEL}{name}", "")
+
+
+def live_one(containers: Sequence[Container]) -> Container | None:
+    """The newest container that answers for a service, or should."""
+    return next((found for found in reversed(containers) if found.running and not found.trial), None)
 
 
 def _reason(state: Mapping[str, Any]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nimify.images.build_call import TRANSFER_S
+from nimify.images.docker import inspected
 from nimify.programs import Program, ProgramFailed
 from nimify.targets.docker.container import SERVICE, Container, Recipe
 
-_PULL_S: Final = 3600.0
 _SPARE_S: Final = 30.0
 _TAIL: Final = 20
 
@@ -34,17 +35,11 @@ class Engine:
 
     def image(self, reference: str) -> dict[str, Any] | None:
         """What the engine knows of an image; `None` when it does not have it."""
-        try:
-            found: list[dict[str, Any]] = self.program.json("image", "inspect", "--", reference)
-        except ProgramFailed as error:
-            if error.says("no such image", "no such object"):
-                return None
-            raise
-        return found[0]
+        return inspected(self.program, reference)
 
     def pull(self, reference: str) -> None:
         """Fetch an image."""
-        self.program.run("pull", "--quiet", "--", reference, timeout_s=_PULL_S)
+        self.program.run("pull", "--quiet", "--", reference, timeout_s=TRANSFER_S)
 
     def containers(self, service: str) -> list[Container]:
         """The containers of a service, by revision."""
@@ -53,6 +48,10 @@ class Engine:
             return []
         described: list[dict[str, Any]] = self.program.json("inspect", "--type=container", "--", *ids)
         return sorted((Container.read(data) for data in described), key=lambda container: container.revision)
+
+    def revisions(self, service: str) -> list[Container]:
+        """The containers of a service that are more than a trial, by revision."""
+        return [container for container in self.containers(service) if not container.trial]
 
     def create(self, recipe: Recipe) -> str:
         """Make a container; its id."""

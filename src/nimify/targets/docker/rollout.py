@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.errors import ConfigError, LeftDegraded, NotDeployed, RolledBack
+from nimify.errors import LeftDegraded, NotDeployed, RolledBack
 from nimify.programs import ProgramFailed
-from nimify.targets.docker.container import Container, Recipe
+from nimify.targets.docker.container import Container, Recipe, live_one
 from nimify.targets.docker.engine import Engine, settings_of
 from nimify.targets.docker.settings import DockerSettings
+from nimify.targets.going_back import former_revision
 from nimify.targets.proof import Proofs
-from nimify.targets.target import Order, Progress
+from nimify.targets.target import Order, Progress, utc_now
 from nimify.targets.verification import Unfit, unready, verify
 
 KEPT: Final = 5
@@ -50,7 +50,7 @@ class Rollout:
             NotDeployed, RolledBack, LeftDegraded: See the target's contract.
         """
         containers = self._tidied()
-        live = _live(containers)
+        live = live_one(containers)
         recipe = self._recipe(bundle, settings, max((found.revision for found in containers), default=0) + 1)
         if live is not None and self._is_that(live, recipe):
             return False
@@ -72,8 +72,9 @@ class Rollout:
             NotDeployed, RolledBack, LeftDegraded: See the target's contract.
         """
         containers = self._tidied()
-        live = _live(containers)
-        former = self._earlier(containers, live)
+        live = live_one(containers)
+        there = {container.revision: container for container in containers}
+        former = there[former_revision(self.order, list(there), live=None if live is None else live.revision)]
         if live is not None and live.id == former.id:
             return False
         self._replace(live, former.id, former.revision, self.proofs.find(former.revision))
@@ -88,7 +89,6 @@ class Rollout:
             self.progress(f"The image {reference} is fetched.")
             self.engine.pull(reference)
             image = self.engine.image(reference) or {"Id": reference}
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return Recipe(
             service=service.name,
             revision=revision,
@@ -96,7 +96,7 @@ class Rollout:
             reference=reference,
             version=service.version,
             model_digest=service.model_digest,
-            made_at=now,
+            made_at=utc_now(),
             settings=settings,
         )
 
@@ -193,7 +193,7 @@ class Rollout:
         """The containers of the service, less what killed deployments and older ones left behind."""
         containers = self.engine.containers(self.order.reference.name)
         kept = [container for container in containers if not container.trial]
-        live = _live(kept)
+        live = live_one(kept)
         old = [container for container in kept if live is None or container.id != live.id]
         # One that was made and never started belongs to a deployment that was killed.
         doomed = [container for container in old if container.status == "created"]
@@ -207,21 +207,3 @@ class Rollout:
             self.engine.remove(container)
         if revision:
             self.proofs.discard(revision)
-
-    def _earlier(self, containers: list[Container], live: Container | None) -> Container:
-        name = self.order.reference.name
-        numbers = ", ".join(str(container.revision) for container in containers) or "none"
-        if self.order.revision is not None:
-            chosen = [container for container in containers if container.revision == self.order.revision]
-            problem = f"'{name}' has no revision {self.order.revision}."
-        else:
-            chosen = [container for container in containers if live is None or container.revision < live.revision]
-            problem = f"'{name}' has no revision before the present one."
-        if not chosen:
-            raise ConfigError(problem, remedy=f"There are: {numbers}.")
-        return chosen[-1]
-
-
-def _live(containers: list[Container]) -> Container | None:
-    running = [container for container in containers if container.running and not container.trial]
-    return running[-1] if running else None

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from nimify.errors import ConfigError
-from nimify.serving.settings import DEFAULT_GRPC_PORT, ServiceSettings
+from nimify.images.runtime import PIDS
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT
+from nimify.serving.settings import ServiceSettings
 from nimify.targets.settings import typed
 
 _GPUS: Final = re.compile(r"|all|[0-9]{1,3}|device=[A-Za-z0-9,:.-]{1,200}")
@@ -37,11 +39,11 @@ class DockerSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
-    grpc_port: int = DEFAULT_GRPC_PORT
+    port: int = HTTP_PORT
+    grpc_port: int = GRPC_PORT
     memory: int = 0
     cpus: float = 0.0
-    pids: int = 4096
+    pids: int = PIDS
     user: str = ""
     gpus: str = ""
     network: str = ""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.errors import BundleDamaged, EnvironmentProblem, NotDeployed
+from nimify.errors import EnvironmentProblem, NotDeployed
 from nimify.filesystem import remove_tree
 from nimify.findings import Finding, Severity
 from nimify.programs import ProgramFailed
 from nimify.quantities import human_bytes
-from nimify.serving.spec import PLAN_FILE
-from nimify.targets.docker.container import Container
+from nimify.targets.docker.container import Container, live_one
 from nimify.targets.docker.engine import Engine, settings_of
 from nimify.targets.docker.rollout import Rollout
 from nimify.targets.docker.settings import DockerSettings
@@ -50,7 +48,7 @@ class DockerTarget:
         machine = self._machine_findings()
         if order is None or order.bundle is None or machine:
             return Forecast(tuple(machine))
-        settings = DockerSettings.parse(order.settings, _decisions(order.bundle))
+        settings = DockerSettings.parse(order.settings, order.bundle.decided())
         try:
             return Forecast(
                 (*self._image_findings(order, order.bundle), *self._room_findings(settings)),
@@ -68,7 +66,7 @@ class DockerTarget:
                 if order.bundle is None:
                     changed = rollout.go_back()
                 else:
-                    settings = DockerSettings.parse(order.settings, _decisions(order.bundle))
+                    settings = DockerSettings.parse(order.settings, order.bundle.decided())
                     changed = rollout.deploy(order.bundle, settings)
             except ProgramFailed as error:
                 raise NotDeployed(f"The Docker engine refuses: {error}.") from error
@@ -77,12 +75,12 @@ class DockerTarget:
     def status(self, reference: Reference) -> Deployment:
         """See the contract."""
         try:
-            containers = [found for found in self._engine.containers(reference.name) if not found.trial]
+            containers = self._engine.revisions(reference.name)
         except ProgramFailed as error:
             raise EnvironmentProblem(f"The Docker engine cannot be asked: {error}.") from error
         if not containers:
             return Deployment(NAME, reference, Phase.ABSENT)
-        live = next((container for container in reversed(containers) if container.running), None)
+        live = live_one(containers)
         revisions = tuple(_revision(container, live) for container in reversed(containers))
         if live is None:
             # What the engine stopped for us ended well; anything else is for somebody to look at.
@@ -103,10 +101,10 @@ class DockerTarget:
     def logs(self, reference: Reference, *, lines: int, follow: bool) -> Iterator[str]:
         """See `KeepsLogs`."""
         try:
-            containers = [found for found in self._engine.containers(reference.name) if not found.trial]
+            containers = self._engine.revisions(reference.name)
             if not containers:
                 raise EnvironmentProblem(f"The Docker engine has no container of '{reference.name}'.")
-            chosen = next((container for container in reversed(containers) if container.running), containers[-1])
+            chosen = live_one(containers) or containers[-1]
             yield from self._engine.logs(chosen.id, lines=lines, follow=follow)
         except ProgramFailed as error:
             raise EnvironmentProblem(f"The Docker engine cannot be asked: {error}.") from error
@@ -163,8 +161,7 @@ class DockerTarget:
             yield Finding("docker.memory", Severity.ERROR, message, "Lower it with --set memory=BYTES.")
 
     def _changes(self, order: Order, settings: DockerSettings) -> Iterator[str]:
-        containers = [found for found in self._engine.containers(order.reference.name) if not found.trial]
-        live = next((container for container in reversed(containers) if container.running), None)
+        live = live_one(self._engine.revisions(order.reference.name))
         if live is None:
             yield f"run {order.image} on {settings.host}:{settings.port}"
             return
@@ -175,15 +172,6 @@ class DockerTarget:
         for name, value in settings.to_dict().items():
             if old.get(name) != value:
                 yield f"set {name} to {value}, which is {old.get(name)}"
-
-
-def _decisions(bundle: Bundle) -> Mapping[str, Any]:
-    """What the plan decided, by key."""
-    try:
-        plan: Any = json.loads((bundle.path / PLAN_FILE).read_bytes())
-        return {decision["key"]: decision["value"] for decision in plan["decisions"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleDamaged(f"'{bundle.path / PLAN_FILE}' cannot be read.") from error
 
 
 def _health(live: Container) -> tuple[Phase, str]:

@@ -71,9 +71,7 @@ class Cluster:
     def events(self, name: str) -> list[Document]:
         """The events of an object, the newest last."""
         found: Document = self._json("get", "events", f"--field-selector=involvedObject.name={name}")
-        return sorted(
-            found.get("items", []), key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime"))
-        )
+        return sorted(found.get("items", []), key=_happened)
 
     def get(self, resource: str, name: str) -> Document | None:
         """One object; `None` when there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +54,7 @@ class Release:
     def history(self) -> list[ReleaseRevision]:
         """Its revisions, the oldest first; none when there is no release."""
         try:
-            text = self._run("history", self.name, "--output=json")
+            rows = self._json("history", self.name, "--output=json")
         except ProgramFailed as error:
             if error.says("not found"):
                 return []
@@ -68,13 +67,13 @@ class Release:
                 description=str(row.get("description", "")),
                 version=str(row.get("app_version", "")),
             )
-            for row in json.loads(text)
+            for row in rows
         ]
 
     def rendered(self, chart: Path, values: Mapping[str, str], settings: Mapping[str, str]) -> str:
         """The manifests that an upgrade would apply, as the API server would take them."""
         options = ["--install", "--dry-run=server", "--hide-secret", "--output=json"]
-        found: Any = json.loads(self._run("upgrade", self.name, str(chart), *options, *_given(values, settings)))
+        found = self._json("upgrade", self.name, str(chart), *options, *_given(values, settings))
         return str(found["manifest"])
 
     def manifest(self) -> str:
@@ -96,7 +95,7 @@ class Release:
             f"--description={description}",
             "--output=json",
         ]
-        found: Any = json.loads(self._run("upgrade", self.name, str(chart), *options, *_given(values, settings)))
+        found = self._json("upgrade", self.name, str(chart), *options, *_given(values, settings))
         return int(found["version"])
 
     def rollback(self, revision: int) -> None:
@@ -109,8 +108,13 @@ class Release:
         self._run("uninstall", self.name, "--ignore-not-found", "--wait", *options)
 
     def _run(self, *arguments: str) -> str:
-        namespace = [f"--namespace={self.namespace}"] if self.namespace else []
-        return self.program.run(*arguments, *namespace, timeout_s=_HELM_S)
+        return self.program.run(*self._namespaced(arguments), timeout_s=_HELM_S)
+
+    def _json(self, *arguments: str) -> Any:
+        return self.program.json(*self._namespaced(arguments), timeout_s=_HELM_S)
+
+    def _namespaced(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return (*arguments, f"--namespace={self.namespace}") if self.namespace else arguments
 
 
 def _given(values: Mapping[str, str], settings: Mapping[str, str]) -> list[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.errors import ConfigError, LeftDegraded, NotDeployed, RolledBack
+from nimify.errors import LeftDegraded, NotDeployed, RolledBack
 from nimify.programs import ProgramFailed
+from nimify.serving.ports import HTTP_PORT
+from nimify.targets.going_back import former_revision
 from nimify.targets.kubernetes.cluster import Cluster, Document
 from nimify.targets.kubernetes.lease import DeployerLease
 from nimify.targets.kubernetes.release import Release, ReleaseRevision, good, stuck
@@ -19,7 +21,6 @@ from nimify.targets.proof import Proofs
 from nimify.targets.target import Order, Progress
 from nimify.targets.verification import Unfit, verify
 
-HTTP_PORT: Final = 8000
 _LEAST_S: Final = 60.0
 """Going back is given this long, even when the time of the order is over."""
 _MOST_PROVEN: Final = 3
@@ -73,30 +74,18 @@ class Rollout:
             NotDeployed, RolledBack, LeftDegraded: See the target's contract.
         """
         history = self._unlocked(self.release.history())
-        former = self._earlier(history)
+        live = next((past.number for past in reversed(history) if past.status == "deployed"), None)
+        former = former_revision(self.order, [past.number for past in good(history)], live=live)
         try:
-            self.release.rollback(former.number)
+            self.release.rollback(former)
         except ProgramFailed as error:
-            raise NotDeployed(f"Helm could not go back to revision {former.number}: {error}.") from error
+            raise NotDeployed(f"Helm could not go back to revision {former}: {error}.") from error
         revision = history[-1].number + 1
-        proof = self.proofs.find(former.number)
+        proof = self.proofs.find(former)
         if proof is not None:
             self.proofs.keep(revision, proof)
-        self.progress(f"Revision {former.number} is applied again, as revision {revision}.")
+        self.progress(f"Revision {former} is applied again, as revision {revision}.")
         self._see_through(history, revision, proof)
-
-    def _earlier(self, history: list[ReleaseRevision]) -> ReleaseRevision:
-        former = good(history)
-        numbers = ", ".join(str(revision.number) for revision in former) or "none"
-        if self.order.revision is not None:
-            chosen = [revision for revision in former if revision.number == self.order.revision]
-            problem = f"'{self.release.name}' has no revision {self.order.revision} that was live."
-        else:
-            chosen = [revision for revision in former if revision.status != "deployed"]
-            problem = f"'{self.release.name}' has no revision before the present one."
-        if not chosen:
-            raise ConfigError(problem, remedy=f"There are: {numbers}.")
-        return chosen[-1]
 
     def _unlocked(self, history: list[ReleaseRevision]) -> list[ReleaseRevision]:
         """The history of a release that nobody is in the middle of.

@@ -13,12 +13,13 @@ from nimify.errors import BundleDamaged, ConfigError, EnvironmentProblem, NotDep
 from nimify.filesystem import remove_tree
 from nimify.images.reference import ImageName
 from nimify.programs import ProgramFailed
+from nimify.serving.ports import HTTP_PORT
 from nimify.targets.kubernetes.cluster import Cluster, Document
 from nimify.targets.kubernetes.lease import DeployerLease, only_one_deployer
 from nimify.targets.kubernetes.pods import is_ready, restarts_of, rolled_out, state_of
 from nimify.targets.kubernetes.preflight import changes_between, cluster_findings, kind_findings, machine_findings
 from nimify.targets.kubernetes.release import Release, ReleaseRevision
-from nimify.targets.kubernetes.rollout import HTTP_PORT, Rollout, selector_of
+from nimify.targets.kubernetes.rollout import Rollout, selector_of
 from nimify.targets.proof import Proofs
 from nimify.targets.target import (
     Applied,

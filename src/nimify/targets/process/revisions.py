@@ -6,14 +6,13 @@ claim to stay, and is removed by the next deployment when a killed one left it b
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.errors import BundleDamaged
@@ -22,6 +21,7 @@ from nimify.formats.format import sha256_of
 from nimify.images.record import RECORD_FILE
 from nimify.targets.process.settings import ProcessSettings
 from nimify.targets.state_folder import private_folder, read_json, write_json
+from nimify.targets.target import utc_now
 
 KEPT: Final = 5
 _RECORD: Final = "revision.json"
@@ -97,7 +97,7 @@ class Revisions:
         """
         service = bundle.service
         number = max((snapshot.number for snapshot in self.all()), default=0) + 1
-        snapshot = Snapshot(number, service.version, service.model_digest, settings, dict(files), _now())
+        snapshot = Snapshot(number, service.version, service.model_digest, settings, dict(files), utc_now())
         partial = private_folder(self._folder / f"{_PARTIAL}{number}")
         try:
             for path, digest in files.items():
@@ -186,8 +186,3 @@ def _copy(source: Path, target: Path, digest: str) -> None:
     copied = sha256_of(target) if clone_file(source, target) else copy_file(source, target)[0]
     if copied != digest:
         raise BundleDamaged(f"'{source}' changed while it was copied.", remedy="Deploy again when nobody writes there.")
-
-
-def _now() -> str:
-    now: Any = datetime.datetime.now(datetime.UTC)
-    return str(now.isoformat(timespec="seconds")).replace("+00:00", "Z")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.errors import ConfigError, EnvironmentProblem, LeftDegraded, NimifyError, NotDeployed, RolledBack
+from nimify.errors import EnvironmentProblem, LeftDegraded, NimifyError, NotDeployed, RolledBack
+from nimify.targets.going_back import former_revision
 from nimify.targets.process.folder import Report, ServiceFolder
 from nimify.targets.process.log_file import LogFile
 from nimify.targets.process.orders import go_live, stop
@@ -68,24 +69,12 @@ class Rollout:
             NotDeployed, RolledBack, LeftDegraded: See the target's contract.
         """
         live = live_revision(self.folder)
-        snapshot = self._earlier(live)
+        good = {snapshot.number: snapshot for snapshot in Revisions(self.folder.revisions).all() if snapshot.went_live}
+        snapshot = good[former_revision(self.order, list(good), live=live)]
         if snapshot.number == live and self._healthy:
             return False
         self._switch(snapshot, live)
         return True
-
-    def _earlier(self, live: int | None) -> Snapshot:
-        good = [snapshot for snapshot in Revisions(self.folder.revisions).all() if snapshot.went_live]
-        numbers = ", ".join(str(snapshot.number) for snapshot in good) or "none"
-        if self.order.revision is not None:
-            chosen = [snapshot for snapshot in good if snapshot.number == self.order.revision]
-            problem = f"'{self.folder.name}' has no revision {self.order.revision}."
-        else:
-            chosen = [snapshot for snapshot in good if live is None or snapshot.number < live]
-            problem = f"'{self.folder.name}' has no revision before the present one."
-        if not chosen:
-            raise ConfigError(problem, remedy=f"There are: {numbers}.")
-        return chosen[-1]
 
     def _answers_already(self, files: dict[str, str], settings: ProcessSettings, live: int | None) -> bool:
         present = None if live is None else Revisions(self.folder.revisions).find(live)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from nimify.serving.settings import DEFAULT_GRPC_PORT, ServiceSettings
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT
+from nimify.serving.settings import ServiceSettings
 from nimify.targets.settings import typed
 
 
@@ -23,8 +24,8 @@ class ProcessSettings:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
-    grpc_port: int = DEFAULT_GRPC_PORT
+    port: int = HTTP_PORT
+    grpc_port: int = GRPC_PORT
     workers: int = 1
     log_level: str = "info"
 

@@ -17,15 +17,14 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nimify.errors import NimifyError
-from nimify.serving.listener import bind, url_of
 from nimify.targets.process.folder import Report, ServiceFolder, Wanted
 from nimify.targets.process.instance import Instance
 from nimify.targets.process.log_file import LogFile
+from nimify.targets.process.place import Place
 from nimify.targets.process.revisions import Revisions
 from nimify.targets.process.settings import ProcessSettings
 
@@ -35,31 +34,6 @@ _STABLE_S: Final = 10.0
 """One that lived this long died of something new: it is started again at once."""
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
-
-
-@dataclass
-class _Place:
-    """Where a revision listens, and how.
-
-    Attributes:
-        settings: As ordered.
-        listeners: The sockets by protocol.
-    """
-
-    settings: ProcessSettings
-    listeners: dict[str, socket.socket]
-
-    @property
-    def descriptors(self) -> dict[str, int]:
-        """The numbers of the sockets."""
-        return {name: listener.fileno() for name, listener in self.listeners.items()}
-
-    def close(self, *, but: _Place | None = None) -> None:
-        """Close its sockets, except those that another place has as well."""
-        kept = set() if but is None else set(but.listeners.values())
-        for listener in self.listeners.values():
-            if listener not in kept:
-                listener.close()
 
 
 class Supervisor:
@@ -76,8 +50,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._order = Wanted(sequence=-1, revision=None)
         self._settled = -1
-        self._place: _Place | None = None
-        self._next_place: _Place | None = None
+        self._place: Place | None = None
+        self._next_place: Place | None = None
         self._live_revision: int | None = None
         self._live: Instance | None = None
         self._candidate: Instance | None = None
@@ -138,31 +112,13 @@ class Supervisor:
 
     def _start_candidate(self, revision: int, settings: ProcessSettings) -> None:
         try:
-            self._next_place = self._place_for(settings)
+            self._next_place = Place.open(settings, self._place)
         except NimifyError as error:
             self._failure = str(error)
             return
         self._candidate = self._start(revision, self._next_place)
 
-    def _place_for(self, settings: ProcessSettings) -> _Place:
-        """The sockets: those that are open already, where no other address is asked for."""
-        place = _Place(settings, {})
-        try:
-            for protocol, port in _ports(settings).items():
-                place.listeners[protocol] = self._open_already(settings, protocol) or bind(settings.host, port)
-        except NimifyError:
-            place.close(but=self._place)
-            raise
-        return place
-
-    def _open_already(self, settings: ProcessSettings, protocol: str) -> socket.socket | None:
-        present = self._place
-        if present is None or present.settings.host != settings.host:
-            return None
-        same = _ports(present.settings).get(protocol) == _ports(settings)[protocol]
-        return present.listeners.get(protocol) if same else None
-
-    def _start(self, revision: int, place: _Place) -> Instance:
+    def _start(self, revision: int, place: Place) -> Instance:
         arguments = ("serve", str(self._revisions.bundle(revision)), *place.settings.options())
         instance = Instance.start(revision, arguments, place.descriptors)
         self._selector.register(instance.pipe, selectors.EVENT_READ)
@@ -270,7 +226,7 @@ class Supervisor:
             sequence=self._settled,
             state=self._state,
             live=self._live_revision,
-            url="" if self._place is None else url_of(self._place.listeners["http"]),
+            url="" if self._place is None else self._place.url,
             instance=0 if self._live is None else self._live.pid,
             restarts=self._restarts,
             failure=self._failure,
@@ -314,10 +270,6 @@ class Supervisor:
                 content = instance.read()
                 if content:
                     self._log.write(content)
-
-
-def _ports(settings: ProcessSettings) -> dict[str, int]:
-    return {"http": settings.port, "grpc": settings.grpc_port}
 
 
 def main(folder: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nimify.metrics.registry import Registry
 from nimify.metrics.service import GrpcMetrics
 from nimify.serving.access import OpenAccess
+from nimify.serving.body_budget import BodyBudget
 from nimify.serving.entrance import Entrance
 from nimify.serving.grpc import frames
 from nimify.serving.grpc.call import Call
@@ -22,7 +23,6 @@ from nimify.serving.grpc.connection import GrpcConnection
 from nimify.serving.grpc.methods import Methods, StreamMethod, UnaryMethod
 from nimify.serving.grpc.server import OTHER, GrpcServer
 from nimify.serving.grpc.status import StatusCode, header_field
-from nimify.serving.http.body_budget import BodyBudget
 from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from nimify.serving.body_budget import BodyBudget
 from nimify.serving.faults import Kind, RequestFault
-from nimify.serving.http.body_budget import BodyBudget, memory_limit_bytes
 from nimify.serving.http.messages import Request
 from nimify.serving.http.request_reader import LARGE_BODY, RequestReader
 from nimify.serving.spec import Limits
@@ -100,16 +100,3 @@ def test_a_refusal_at_the_headers_stops_the_reading() -> None:
     assert fault is refusal
     assert fault.__traceback__ is None
     assert budget.free == MIB
-
-
-def test_the_memory_limit_is_the_smaller_one(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Of the control group and the machine; what cannot be read is no limit."""
-    root = tmp_path_factory.mktemp("cgroup")
-    meminfo = root / "meminfo"
-    meminfo.write_text("MemTotal:       1000 kB\nMemFree: 1 kB\n")
-    assert memory_limit_bytes(root, meminfo) == 1_024_000
-    (root / "memory.max").write_text("max\n")
-    assert memory_limit_bytes(root, meminfo) == 1_024_000
-    (root / "memory.max").write_text("4096\n")
-    assert memory_limit_bytes(root, meminfo) == 4096
-    assert memory_limit_bytes(root / "none", root / "none") > 1 << 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nimify.conformance.address import Address
 from nimify.errors import ConfigError
-from nimify.loadtest.address import Address
 
 
 @pytest.mark.parametrize(

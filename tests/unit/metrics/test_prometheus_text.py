@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nimify.monitoring.prometheus_text import Sample, parse
+from nimify.metrics.prometheus_text import Sample, parse
 
 TEXT = """\
 # HELP requests_total Requests.

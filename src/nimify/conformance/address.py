@@ -26,8 +26,12 @@ class Address:
     prefix: str = ""
 
     @classmethod
-    def parse(cls, url: str) -> Address:
+    def parse(cls, url: str, *, field: str = "URL") -> Address:
         """Read a URL; `http://` may be left out.
+
+        Args:
+            url: The text.
+            field: What it was given as, for messages.
 
         Raises:
             ConfigError: It is no address of a service.
@@ -39,7 +43,7 @@ class Address:
             host, port, parts = None, None, urlsplit("")
         plain = url.isascii() and url.isprintable() and " " not in url
         if not host or not plain or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
-            raise ConfigError(f"'{url}' is no address of a service.", field="URL", remedy="Use http://HOST:PORT.")
+            raise ConfigError(f"'{url}' is no address of a service.", field=field, remedy="Use http://HOST:PORT.")
         secure = parts.scheme == "https"
         return cls(host, port or (443 if secure else 80), secure, parts.path.rstrip("/"))
 
