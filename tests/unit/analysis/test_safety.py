@@ -149,10 +149,10 @@ class TestMetadata:
     )
     def test_long_metadata_takes_no_long_time(self, text: str) -> None:
         """A megabyte is what a file may carry; no pattern may need more than its length."""
-        start = time.monotonic()
+        start = time.process_time()
         of_metadata({"x": text})
 
-        assert time.monotonic() - start < 10
+        assert time.process_time() - start < 10
 
 
 class TestSizes:
