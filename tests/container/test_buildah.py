@@ -1,10 +1,10 @@
-"""The same image by buildah, which needs no daemon; a Docker engine starts it."""
+"""The same image by buildah, which needs no daemon; podman starts it, or a Docker engine."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +36,39 @@ def buildah(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let some programs be all that can be found."""
+
+    def leave(*programs: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for program in programs:
+            (folder / program).symlink_to(f"/usr/bin/{program}")
+        monkeypatch.setenv("PATH", str(folder))
+
+    return leave
+
+
 @pytest.mark.usefixtures("buildah_store")
-def test_buildah_builds_an_image_that_proves_itself(with_docker: DockerEngine, digits: Path, build: Build) -> None:
-    """Built without a daemon, proven by a Docker engine that was given a copy, which goes with the proof."""
+def test_buildah_builds_an_image_that_podman_proves(digits: Path, build: Build, only: Callable[..., None]) -> None:
+    """Built and proven without a daemon, in the store that both share."""
+    only("buildah", "podman")
     record = build(digits, "localhost/digits:buildah", builder="buildah")
     assert record.measured is not None
     assert record.measured.requests == 2
     assert 10e6 < record.image.size_bytes < 400e6
     assert "localhost/digits" in buildah("images")
+
+
+@pytest.mark.usefixtures("buildah_store")
+def test_buildah_has_its_image_proven_by_docker_where_there_is_no_podman(
+    with_docker: DockerEngine, digits: Path, build: Build, only: Callable[..., None]
+) -> None:
+    """The engine is given a copy, which goes with the proof."""
+    only("buildah", "docker")
+    record = build(digits, "localhost/digits:buildah", builder="buildah")
+    assert record.measured is not None
+    assert record.measured.requests == 2
     assert not with_docker.containers()
     assert "nimify-proof" not in with_docker.run("images")
