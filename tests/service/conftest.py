@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx
     from tests.conftest import RunningService
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
 """How long a test waits for a byte: a service that takes longer hangs."""
 
 
@@ -326,7 +326,7 @@ def make_bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
 def eventually() -> Callable[..., None]:
     """Wait for a condition."""
 
-    def wait(condition: Callable[[], object], *, timeout_s: float = 10.0, what: str = "the condition") -> None:
+    def wait(condition: Callable[[], object], *, timeout_s: float = 60.0, what: str = "the condition") -> None:
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline_s, f"{what} did not come true"

@@ -231,7 +231,7 @@ def test_a_long_run_does_not_hold_up_the_front(
     with dial(steps) as busy:
         _occupy(busy, _count(LONG), queue, eventually)
         for path in ("/v1/health/live", "/v1/health/ready", "/v2/models/steps"):
-            assert ask(steps, "GET", path, timeout_s=1).status == 200
+            assert ask(steps, "GET", path, timeout_s=10).status == 200
         assert queue.in_flight() == 1, "the run was over before the questions"
         assert _data(busy.answer()) == [2.0 * LONG]
 

@@ -85,17 +85,17 @@ def test_no_request_is_lost_when_the_service_is_told_to_stop(
     workers: int, start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, eventually: Eventually
 ) -> None:
     """Under load, on kept and on new connections, until the clients have taken notice."""
-    service = start_service(make_bundle("tiny"), "--drain", "0.8", "--workers", str(workers))
+    service = start_service(make_bundle("tiny"), "--drain", "60", "--workers", str(workers))
     load = Load(service.port)
     try:
         eventually(lambda: load.answered > 100, what="load")
         service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: not _is_ready(ask, service), timeout_s=0.4, what="readiness' fall")
+        eventually(lambda: not _is_ready(ask, service), what="readiness' fall")
         load.stopping.set()
         time.sleep(NOTICE_S)
     finally:
         load.stop()
-    assert service.process.wait(10) == 0
+    assert service.stop() == 0  # hurried: what the drain was for is over
     assert load.failures == []
     assert load.answered_when_stopping > 0
 
@@ -111,7 +111,7 @@ def test_a_stopping_service_answers_and_asks_clients_to_leave(
         assert before is not None
         assert before.status == 200
         service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: not _is_ready(ask, service), timeout_s=1.0)
+        eventually(lambda: not _is_ready(ask, service))
         kept.send(b"GET /v1/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
         after = kept.answer()
         assert after is not None
@@ -140,7 +140,7 @@ def test_a_second_signal_hurries(
     service = start_service(make_bundle("tiny"), "--drain", "60", "--workers", workers)
     service.process.send_signal(signal.SIGTERM)
     eventually(lambda: not _is_ready(ask, service))
-    assert service.stop(second, timeout_s=5) == 0
+    assert service.stop(second) == 0
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -155,7 +155,7 @@ def test_a_second_signal_hurries_requests_in_flight_too(
         service.process.send_signal(first)
         time.sleep(0.5)
         assert service.process.poll() is None
-        assert service.stop(signal.SIGTERM, timeout_s=5) == 8
+        assert service.stop(signal.SIGTERM) == 8
 
 
 def test_a_refused_request_is_not_an_unfinished_one(
@@ -168,7 +168,7 @@ def test_a_refused_request_is_not_an_unfinished_one(
         answer = client.answer()
         assert answer is not None
         assert answer.status == 413
-        assert service.stop(signal.SIGINT, timeout_s=5) == 0
+        assert service.stop(signal.SIGINT) == 0
 
 
 def test_a_load_that_fails_while_stopping_goes_unmentioned(
@@ -188,7 +188,7 @@ def test_a_load_that_fails_while_stopping_goes_unmentioned(
         time.sleep(0.3)
         model.write_bytes(b"no model")
         time.sleep(0.3)
-    assert service.process.wait(10) == 0
+    assert service.process.wait(30) == 0
     assert "Traceback" not in service.log.read_text()
 
 
@@ -198,7 +198,7 @@ def test_an_interrupt_stops_without_a_drain(
 ) -> None:
     """Whoever pressed Ctrl-C does not want to wait."""
     service = start_service(make_bundle("tiny"), "--drain", "60", "--workers", workers)
-    assert service.stop(signal.SIGINT, timeout_s=5) == 0
+    assert service.stop(signal.SIGINT) == 0
 
 
 def _count(steps: int) -> bytes:
@@ -223,15 +223,15 @@ def test_a_request_in_flight_is_finished(
     service = start_service(steps_bundle, "--drain", "0")
     idle = dial(service)
     with dial(service) as wire:
-        wire.send(_count(500_000))
+        wire.send(_count(1_000_000))
         eventually(lambda: _in_flight(ask, service), what="the request's start")
         service.process.send_signal(number)
         answer = wire.answer()
         assert answer is not None
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert answer.json["outputs"]["y"] == [1_000_000.0]
+        assert answer.json["outputs"]["y"] == [2_000_000.0]
     assert idle.at_end()
-    assert service.process.wait(5) == 0
+    assert service.process.wait(30) == 0
 
 
 def test_an_unfinished_request_is_told_by_the_exit_code(
@@ -240,7 +240,7 @@ def test_an_unfinished_request_is_told_by_the_exit_code(
     """8 when the grace was over before the answer; the client's connection is cut."""
     service = start_service(steps_bundle, "--drain", "0", "--shutdown-grace", "0.1")
     with dial(service) as wire:
-        wire.send(_count(2_000_000))
+        wire.send(_count(1_000_000))
         eventually(lambda: _in_flight(ask, service), what="the request's start")
         assert service.stop() == 8
         assert wire.answer() is None
@@ -256,17 +256,16 @@ def test_a_request_that_is_still_arriving_may_finish(
         wire.send(b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
         wire.send(body[:10])
         service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: not _is_ready(ask, service), timeout_s=0.4)
         eventually(lambda: _refuses(service), what="the listener's end")
         wire.send(body[10:])
         answer = wire.answer()
         assert answer is not None
         assert answer.status == 200
-    assert service.process.wait(5) == 0
+    assert service.process.wait(30) == 0
 
 
 def _refuses(service: RunningService) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
     try:
         connection.connect()
     except ConnectionRefusedError:
@@ -282,7 +281,7 @@ def test_stopping_while_the_model_loads_ends_at_once(
 ) -> None:
     """There is nothing to finish, and loading is not waited for."""
     service = start_service(slow_start_bundle, "--no-verify", "--workers", workers, wait_ready=False)
-    assert service.stop(timeout_s=3) == 0
+    assert service.stop() == 0
 
 
 def test_a_run_that_nobody_waits_for_does_not_spoil_the_end(
@@ -291,8 +290,8 @@ def test_a_run_that_nobody_waits_for_does_not_spoil_the_end(
     """The engine cannot be interrupted; the process ends with its own code all the same."""
     service = start_service(steps_bundle, "--drain", "0")
     with dial(service) as wire:
-        wire.send(_count(5_000_000))
+        wire.send(_count(20_000_000))
         eventually(lambda: _in_flight(ask, service), what="the request's start")
         wire.reset()
         eventually(lambda: not _in_flight(ask, service), what="the client's end")
-    assert service.stop(timeout_s=2) == 0
+    assert service.stop(timeout_s=15) == 0

@@ -85,7 +85,7 @@ def test_a_service_out_of_descriptors_serves_those_who_are_in(
 
 def answers(ask: Ask, service: RunningService) -> bool:
     try:
-        return ask(service, "GET", "/v1/health/ready", timeout_s=2).status == 200
+        return ask(service, "GET", "/v1/health/ready", timeout_s=10).status == 200
     except OSError:
         return False
 

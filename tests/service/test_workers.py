@@ -259,7 +259,7 @@ def test_a_signal_before_a_worker_can_handle_it_is_not_lost(
             eventually(lambda pid=process.pid: len(_children(pid)) == 2, what="the workers' start")
             time.sleep(pause_s)
             process.send_signal(number)
-            assert process.wait(5) == 0
+            assert process.wait(30) == 0
         finally:
             process.kill()
             process.wait()

@@ -51,11 +51,11 @@ def test_a_job_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="took longer than 2 seconds"):
         guarded(code, tmp_path, limits=limits)
 
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     assert not _runs(int((tmp_path / "pid").read_text()))
 
 
-def _runs(pid: int, *, within_s: float = 5.0) -> bool:
+def _runs(pid: int, *, within_s: float = 30.0) -> bool:
     """Whether a process goes on running; one that was killed may take a moment, and may wait to be collected."""
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:

@@ -570,9 +570,9 @@ def nested_growth(depth: int) -> onnx.GraphProto:
 def test_loops_that_grow_inside_each_other_end() -> None:
     """Bodies are looked at twice per level, which stays bounded, and lengths stop where no machine goes."""
     loop = helper.make_node("Loop", ["trips", "", "x"], ["y"], body=nested_growth(8), name="bomb")
-    start = time.perf_counter()
+    start = time.process_time()
     graph = infer_model(one_to_one([loop], weights=[numbers("trips", 1000)]), {})
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert any(gap.node == "bomb" for gap in graph.gaps)
 
 

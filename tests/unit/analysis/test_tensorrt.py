@@ -633,8 +633,8 @@ def test_a_large_graph_is_judged_in_linear_time(table: TensorRTTable) -> None:
         for step in range(10_000)
     ]
     model = graph(*nodes, values=VALUES)
-    start = time.monotonic()
+    start = time.process_time()
     report = assess(model, table)
 
     assert report.verdict == "full"
-    assert time.monotonic() - start < 30
+    assert time.process_time() - start < 30
