@@ -25,7 +25,8 @@ def decide_deployment(analysis: Analysis, asked: DeploymentConfig, decisions: It
     Raises:
         ConfigError: What was asked for contradicts itself.
     """
-    decided: dict[str, Any] = {decision.key: decision.value for decision in decisions}
+    by_key = {decision.key: decision for decision in decisions}
+    decided: dict[str, Any] = {key: decision.value for key, decision in by_key.items()}
     family = asked_or_default(
         "deployment.family", asked.family, "cpu", "The embedded engine runs on every node, and its image is small."
     )
@@ -40,7 +41,7 @@ def decide_deployment(analysis: Analysis, asked: DeploymentConfig, decisions: It
         ),
         decide_startup(analysis, asked, family=family.value, tensorrt=tensorrt),
         *decide_shutdown(asked, decided, family=family.value),
-        *decide_pod_memory(decided["resources.memory"], decided["resources.memory_limit"], family=family.value),
+        *decide_pod_memory(by_key["resources.memory"], by_key["resources.memory_limit"], family=family.value),
         *decide_scratch(analysis.model.size_bytes, family=family.value, tensorrt=tensorrt),
         *decide_exposure(asked, request_timeout_s=decided["limits.request_timeout_s"]),
     ]

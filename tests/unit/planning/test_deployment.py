@@ -143,3 +143,29 @@ def test_triton_gets_memory_and_a_cache_of_its_own(analyse: Analyse) -> None:
     assert cpu.value("deployment.memory") == cpu.value("resources.memory")
     assert triton.value("deployment.memory") >= cpu.value("deployment.memory") + (2 << 30)
     assert triton.value("deployment.memory_limit") > triton.value("deployment.memory")
+
+
+def test_memory_that_was_asked_for_is_the_whole_pods(analyse: Analyse) -> None:
+    """Nobody is given more than the limit that they set."""
+    asked = {"resources": {"memory": "3Gi", "memory_limit": "4Gi"}, "deployment": {"family": "triton"}}
+    made = plan(analyse("digits"), ModelConfig.build(asked))
+
+    memory, limit = _decision(made, "memory"), _decision(made, "memory_limit")
+    assert (memory.value, memory.basis) == (3 << 30, Basis.ASKED)
+    assert (limit.value, limit.basis) == (4 << 30, Basis.ASKED)
+
+
+def test_a_limit_without_room_for_triton_is_refused(analyse: Analyse) -> None:
+    """Triton alone is reserved more than the limit."""
+    asked = {"resources": {"memory_limit": "1Gi"}, "deployment": {"family": "triton"}}
+
+    with pytest.raises(ConfigError, match=r"resources\.memory_limit: 1\.1 GB are less than"):
+        plan(analyse("digits"), ModelConfig.build(asked))
+
+
+def test_a_pods_memory_is_as_well_founded_as_the_engines(analyse: Analyse) -> None:
+    """The embedded engine is all that such a pod runs, so an estimate stays one."""
+    made = _plan(analyse("digits"), family="cpu")
+    engine = next(decision for decision in made.decisions if decision.key == "resources.memory")
+
+    assert _decision(made, "memory").basis is engine.basis is Basis.ESTIMATED
