@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -278,9 +277,7 @@ def test_workers_share_the_size(
     assert 1 <= misses == rows <= 2
 
 
-def test_nothing_is_remembered_unasked(
-    served: Callable[..., RunningService], ask: Ask, scrape: ScrapeOf
-) -> None:
+def test_nothing_is_remembered_unasked(served: Callable[..., RunningService], ask: Ask, scrape: ScrapeOf) -> None:
     """Off is the default, and then there is neither a hit nor a miss."""
     service = served("tiny")
     counters = Counters(scrape, service)
@@ -301,9 +298,7 @@ def test_the_environment_can_switch_it_off(
     assert counters.grown == (0, 0, 2)
 
 
-def test_a_model_that_draws_random_numbers_is_refused(
-    run_serve: RunServe, make_bundle_of: Callable[..., Path]
-) -> None:
+def test_a_model_that_draws_random_numbers_is_refused(run_serve: RunServe, make_bundle_of: Callable[..., Path]) -> None:
     """Its equal requests have different answers, so the service does not start with a cache."""
     graph = GraphBuilder("noise")
     x = graph.input("x", "FP32", ["batch", 4])

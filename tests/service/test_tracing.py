@@ -47,9 +47,7 @@ def environment(collector: Collector, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def traced(
-    start_service: ServiceStarter, make_bundle: Callable[..., Path], collector: Collector
-) -> RunningService:
+def traced(start_service: ServiceStarter, make_bundle: Callable[..., Path], collector: Collector) -> RunningService:
     return start_service(make_bundle("tiny"), env=environment(collector))
 
 
@@ -219,7 +217,7 @@ def test_a_grpc_call_is_one_span_below_its_callers(
 
 
 def test_a_grpc_call_that_fails_says_why(traced: RunningService, span_of: Callable[..., CollectedSpan]) -> None:
-    """What the caller did wrong is no error of the service; what is not offered counts as one, as the conventions say."""
+    """The caller's mistake is no error of the service; what is not offered is one, as the conventions say."""
     with grpc.insecure_channel(traced.grpc_address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with pytest.raises(grpc.RpcError):

@@ -65,6 +65,11 @@ class Fronts:
         self._limits = limits
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._as_served = replace(
+            context.spec,
+            limits=limits,
+            response_cache_bytes=response_cache_bytes(context.spec, context.settings),
+        )
         self._bulk = Bulk()
         self._data_plane = DataPlane(
             self._remembering(model), request_timeout_s=limits.request_timeout_s, metrics=metrics.model, log=context.log
@@ -106,7 +111,7 @@ class Fronts:
     def _remembering(self, model: ServedModel | TritonModel) -> Model:
         """The model behind a response cache, when there is to be one; Triton has its own."""
         context = self._context
-        size_bytes = response_cache_bytes(context.spec, context.settings) // context.settings.workers
+        size_bytes = self._as_served.response_cache_bytes // context.settings.workers
         self._metrics.model.cache_limit.set(float(size_bytes))
         if not size_bytes or context.settings.triton is not None:
             return model
@@ -131,7 +136,7 @@ class Fronts:
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, context.bundle)
         add_v1_inference(router, spec, pipeline, data_plane, self._bulk, log, max_queue_size=limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane, self._bulk, log)
-        add_model_information(router, replace(spec, limits=limits), self._lifecycle, self._statistics)
+        add_model_information(router, self._as_served, self._lifecycle, self._statistics)
         return router
 
     def _http_server(self) -> HttpServer:
@@ -171,8 +176,7 @@ class Fronts:
         from nimify.serving.grpc.status import StatusCode
 
         context = self._context
-        spec = replace(context.spec, limits=self._limits)
-        services = GrpcServices(spec, self._lifecycle, self._data_plane, self._statistics)
+        services = GrpcServices(self._as_served, self._lifecycle, self._data_plane, self._statistics)
         codes = {code.value: code.name for code in StatusCode}
         return GrpcServer(
             services.methods,
