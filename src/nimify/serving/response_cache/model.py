@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Answer, Job
@@ -17,6 +18,9 @@ from nimify.serving.logs import Log
 from nimify.serving.response_cache.cache import Answers, ResponseCache, entry_bytes, kept
 from nimify.serving.response_cache.key import RequestKeys, hashing_cost
 from nimify.serving.spec import ServiceSpec
+
+LARGE_INPUT_BYTES: Final = 256 * 1024
+"""From here on making a key is no work for the event loop: SHA-256 takes some two milliseconds for a MiB."""
 
 
 class CachedModel:
@@ -51,7 +55,7 @@ class CachedModel:
     def submit(self, job: Job) -> None:
         """Answer from memory, or pass on; see `RequestQueue.submit`."""
         started_ns = job.queued_ns = time.perf_counter_ns()
-        if hashing_cost(job.inputs) >= LARGE_RAW_BYTES:
+        if hashing_cost(job.inputs) >= LARGE_INPUT_BYTES:
             self._bulk.run(
                 partial(self._keys.key, job.inputs, job.outputs),
                 partial(self._looked_up, job, started_ns),
