@@ -106,6 +106,7 @@ class Analysis:
         versions: Which runtimes load it.
         gpus: Which GPUs hold it.
         hints: What would make it better.
+        random_operators: Those that make its answers random; empty when equal requests get equal answers.
         measured: A sweep over batch sizes on this machine, when that was asked for.
         findings: Of the file and of the analysis together.
         surroundings: Findings about this machine and the folder that the model lies in; never part of a bundle.
@@ -125,6 +126,7 @@ class Analysis:
     versions: VersionReport | None = None
     gpus: GpuChoice | None = None
     hints: tuple[Hint, ...] = ()
+    random_operators: tuple[str, ...] = ()
     measured: Measurement | None = None
     findings: tuple[Finding, ...] = ()
     surroundings: tuple[Finding, ...] = ()
@@ -165,6 +167,7 @@ class Analysis:
             "versions": _data(self.versions),
             "gpus": _data(self.gpus),
             "hints": [hint.to_dict() for hint in self.hints],
+            "random_operators": list(self.random_operators),
             "measured": _data(self.measured),
             "findings": [finding.to_dict() for finding in self.all_findings],
         }

@@ -24,6 +24,7 @@ from nimify.analysis.hints import Hint, optimisation_hints
 from nimify.analysis.inference.data_dependent import BOUND_REASON
 from nimify.analysis.memory import GpuMemoryEstimate, estimate_gpu_memory, estimate_memory
 from nimify.analysis.outlook import MemoryOutlook, Structure
+from nimify.analysis.randomness import random_operators
 from nimify.analysis.roofline import Roofline, estimate_roofline
 from nimify.analysis.safety import external_data_findings, metadata_findings, size_findings
 from nimify.analysis.siblings import sibling_findings
@@ -130,7 +131,8 @@ class _Assembly:
         versions = self._part("versions", lambda: self._versions(model))
         graphs = self._graphs()
         one = None if graphs is None else graphs.one
-        result = replace(self._analysis, rows=question.rows, versions=versions)
+        drawing = random_operators(model.operators, one)
+        result = replace(self._analysis, rows=question.rows, versions=versions, random_operators=drawing)
         if graphs is not None:
             result = self._of_graphs(result, graphs.one, graphs.many, graphs.varying)
             self._findings += _gap_findings(graphs.one)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nimify.analysis.graph import InferredGraph, Node, Value
+from nimify.analysis.randomness import RANDOM
 from nimify.analysis.variation import VaryingAxes
 from nimify.errors import one_line, shortened
 from nimify.findings import Finding, Severity
@@ -16,9 +17,6 @@ from nimify.quantities import human_bytes, human_share
 _MATRIX: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Attention", "Einsum"})
 _QUANTISED: Final = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
-)
-_RANDOM: Final = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
 _TRAINING: Final = frozenset({"SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss", "Gradient", "Momentum", "Adam"})
 _TRAINING_DOMAINS: Final = frozenset({"ai.onnx.training", "ai.onnx.preview.training"})
@@ -133,7 +131,7 @@ def _constant_folding(graph: InferredGraph) -> Iterator[Hint]:
     for node in graph.nodes:
         inputs = [name for name in node.inputs if name]
         # Weights that are stored quantised are meant to be expanded by the engine.
-        skipped = node.operator in _RANDOM | {"Constant", "DequantizeLinear"} or node.subgraphs
+        skipped = node.operator in RANDOM | {"Constant", "DequantizeLinear"} or node.subgraphs
         if inputs and not skipped and all(name in constant for name in inputs):
             constant.update(filter(None, node.outputs))
             foldable.append(node)

@@ -100,6 +100,8 @@ def model_config(service: ServiceSpec, case: GoldenCase | None = None) -> pb.Mod
     )
     if service.max_batch_size > 1:
         config.dynamic_batching.CopyFrom(_dynamic_batching(service))
+    if service.response_cache_bytes:
+        config.response_cache.enable = True
     if service.threads:
         config.parameters["intra_op_thread_count"].string_value = str(service.threads)
     if warmup := _warmup(service, case):

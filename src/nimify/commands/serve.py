@@ -67,6 +67,7 @@ _LIMITS: Final = {
 @click.option("--max-body-size", type=byte_size, metavar="SIZE", help="Longest request body, e.g. 64MiB.")
 @click.option("--max-connections", type=click.IntRange(1), help="Most open connections.")
 @click.option("--max-queue-size", type=click.IntRange(1), help="Most requests that wait for the engine.")
+@click.option("--response-cache", type=byte_size, metavar="SIZE", help="Remember answers in so much memory; 0: none.")
 @click.option("--header-timeout", type=seconds, metavar="TIME", help="Time to receive the headers of a request.")
 @click.option("--body-timeout", type=seconds, metavar="TIME", help="Time to receive the body of a request.")
 @click.option("--keep-alive", type=seconds, metavar="TIME", help="How long an idle connection is kept.")
@@ -128,6 +129,7 @@ def _settings(options: dict[str, Any]) -> ServiceSettings:
         verify=False if options["no_verify"] else None,
         verify_key=options["verify_key"],
         limits=limits or None,
+        response_cache=options["response_cache"],
         triton=_triton(options),
     )
 

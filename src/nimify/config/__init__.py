@@ -12,6 +12,7 @@ from nimify.config.sections import (
     LimitsConfig,
     PipelineConfig,
     ResourcesConfig,
+    ResponseCacheConfig,
     StepConfig,
     TensorRTConfig,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "ObjectivesConfig",
     "PipelineConfig",
     "ResourcesConfig",
+    "ResponseCacheConfig",
     "ScalingConfig",
     "Section",
     "StepConfig",

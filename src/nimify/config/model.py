@@ -26,6 +26,7 @@ from nimify.config.sections import (
     LimitsConfig,
     PipelineConfig,
     ResourcesConfig,
+    ResponseCacheConfig,
     StepConfig,
     TensorRTConfig,
     short_forms,
@@ -77,6 +78,7 @@ class ModelConfig(Section):
     collectors: Annotated[tuple[CollectorConfig, ...], Field(max_length=MAX_COLLECTORS)] = ()
     """Code that adds metrics of your own to `/v1/metrics`."""
     limits: LimitsConfig = LimitsConfig()
+    response_cache: ResponseCacheConfig = ResponseCacheConfig()
     golden: GoldenConfig = GoldenConfig()
     deployment: DeploymentConfig = DeploymentConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()

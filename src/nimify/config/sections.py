@@ -118,6 +118,13 @@ class TensorRTConfig(Section):
     """`true` or `false`; left out, it follows what TensorRT supports of the model."""
 
 
+class ResponseCacheConfig(Section):
+    """Whether answers are remembered, so that equal requests do not run the model again."""
+
+    size: ByteSize | None = None
+    """Memory for answers that are remembered, e.g. `64Mi`; left out, none are."""
+
+
 class GoldenConfig(Section):
     """How golden requests are drawn and compared."""
 

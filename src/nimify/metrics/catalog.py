@@ -85,6 +85,25 @@ COMPUTE_INFER_DURATION: Final = _counter(
 COMPUTE_OUTPUT_DURATION: Final = _counter(
     "nv_inference_compute_output_duration_us", "Microseconds of parting outputs, summed over requests that ran."
 )
+CACHE_HITS: Final = _counter("nv_cache_num_hits_per_model", "Requests that were answered from the response cache.")
+CACHE_MISSES: Final = _counter(
+    "nv_cache_num_misses_per_model", "Requests that the response cache had no answer to; 0 while it is off."
+)
+CACHE_HIT_DURATION: Final = _counter(
+    "nv_cache_hit_duration_per_model", "Microseconds of finding answers in the response cache, summed over hits."
+)
+CACHE_MISS_DURATION: Final = _counter(
+    "nv_cache_miss_duration_per_model",
+    "Microseconds of not finding answers in the response cache and of keeping them, summed over misses.",
+)
+CACHE_EVICTIONS: Final = _counter(
+    "nim_response_cache_evictions_total", "Answers that left the response cache to make room for others."
+)
+CACHE_ENTRIES: Final = _gauge("nim_response_cache_entries", "Answers in the response cache.")
+CACHE_USED: Final = _gauge("nim_response_cache_bytes", "Bytes that the answers in the response cache take.")
+CACHE_LIMIT: Final = _gauge(
+    "nim_response_cache_limit_bytes", "Bytes that the answers in the response cache may take; 0 while it is off."
+)
 PENDING: Final = _gauge("nv_inference_pending_request_count", "Requests that wait for the engine.")
 QUEUE_LIMIT: Final = _gauge("nim_queue_limit", "Requests that may wait for the engine; a further one is rejected.")
 LAST_RUN: Final = _gauge(
@@ -155,6 +174,14 @@ CATALOG: Final = (
     COMPUTE_INPUT_DURATION,
     COMPUTE_INFER_DURATION,
     COMPUTE_OUTPUT_DURATION,
+    CACHE_HITS,
+    CACHE_MISSES,
+    CACHE_HIT_DURATION,
+    CACHE_MISS_DURATION,
+    CACHE_EVICTIONS,
+    CACHE_ENTRIES,
+    CACHE_USED,
+    CACHE_LIMIT,
     PENDING,
     QUEUE_LIMIT,
     LAST_RUN,

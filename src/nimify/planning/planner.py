@@ -22,6 +22,7 @@ from nimify.planning.plan import Decision, ServicePlan
 from nimify.planning.portability import portability_findings
 from nimify.planning.repository import MODEL_VERSION, place_files
 from nimify.planning.resources import decide_cpu, decide_instances, decide_memory
+from nimify.planning.response_cache import decide_response_cache, randomness_findings
 from nimify.planning.tolerances import decide_tolerances
 from nimify.serving.spec import License, Limits, Pipeline, ProcessorStep, ServiceSpec
 from nimify.tensors import Signature
@@ -40,10 +41,12 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         UnsupportedModel: No engine executes it, or its files cannot be laid out.
     """
     signature = analysis.model.signature
-    batch_size = decide_batch_size(analysis, config.batching, config.resources.memory_limit)
+    response_cache = decide_response_cache(analysis, config.response_cache)
+    limit = config.resources.memory_limit
+    batch_size = decide_batch_size(analysis, config.batching, limit and limit - response_cache.value)
     threads = decide_threads(config)
     limits = decide_limits(config.limits, signature.inputs, batch_size.value)
-    resources = _resources(analysis, config, batch_size.value, threads.value, limits)
+    resources = _resources(analysis, config, batch_size.value, threads.value, limits, response_cache.value)
     decisions = (
         decide_name(analysis, config),
         decide_engine(analysis),
@@ -53,6 +56,7 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         *resources,
         *decide_tensorrt(analysis, config.tensorrt, batch_size.value),
         *limits,
+        response_cache,
         *decide_objectives(
             analysis,
             config.objectives,
@@ -66,13 +70,22 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         model=analysis.model,
         service=_service(analysis, config, decisions, api or signature),
         decisions=(*decisions, *decide_deployment(analysis, config.deployment, decisions)),
-        findings=(*analysis.findings, *portability_findings(signature, batch_size.value)),
+        findings=(
+            *analysis.findings,
+            *portability_findings(signature, batch_size.value),
+            *randomness_findings(analysis),
+        ),
         measured=analysis.measured,
     )
 
 
 def _resources(
-    analysis: Analysis, config: ModelConfig, max_batch_size: int, threads: int, limits: list[Decision]
+    analysis: Analysis,
+    config: ModelConfig,
+    max_batch_size: int,
+    threads: int,
+    limits: list[Decision],
+    response_cache_bytes: int,
 ) -> list[Decision]:
     asked = config.resources
     instances = decide_instances(asked)
@@ -82,6 +95,7 @@ def _resources(
         max_batch_size=max_batch_size,
         instances=instances.value,
         max_body_bytes=_value(limits, "limits.max_body_bytes"),
+        response_cache_bytes=response_cache_bytes,
     )
     return [instances, *decide_cpu(analysis, asked, threads), *memory, decide_gpu(analysis, asked)]
 
@@ -121,6 +135,8 @@ def _service(analysis: Analysis, config: ModelConfig, decisions: tuple[Decision,
         max_queue_delay_us=decided["batching.max_queue_delay_us"],
         threads=decided["threads"],
         data_dependent=is_data_dependent(analysis.model.operators),
+        repeatable=not analysis.random_operators,
+        response_cache_bytes=decided["response_cache.size"],
         pipeline=plan_pipeline(config.pipeline),
         collectors=plan_collectors(config.collectors),
         limits=Limits(**{name: decided[f"limits.{name}"] for name in Limits.__dataclass_fields__}),

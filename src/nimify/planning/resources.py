@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import Final
 
@@ -50,7 +51,13 @@ def decide_cpu(analysis: Analysis, asked: ResourcesConfig, threads: int) -> list
 
 
 def decide_memory(
-    analysis: Analysis, asked: ResourcesConfig, *, max_batch_size: int, instances: int, max_body_bytes: int
+    analysis: Analysis,
+    asked: ResourcesConfig,
+    *,
+    max_batch_size: int,
+    instances: int,
+    max_body_bytes: int,
+    response_cache_bytes: int = 0,
 ) -> list[Decision]:
     """`resources.memory` and `resources.memory_limit`, in bytes.
 
@@ -58,7 +65,14 @@ def decide_memory(
         ConfigError: The limit is below what is to be reserved.
     """
     memory = _memory(analysis, asked, max_batch_size, instances)
+    if response_cache_bytes and asked.memory is None:
+        memory = _with_response_cache(memory, response_cache_bytes)
     return [memory, _memory_limit(asked, memory, max_body_bytes)]
+
+
+def _with_response_cache(memory: Decision, size_bytes: int) -> Decision:
+    reason = f"{memory.reason} To that come {human_bytes(size_bytes)} for the response cache that you asked for."
+    return replace(memory, value=_rounded(memory.value + size_bytes), reason=reason)
 
 
 def replica_bytes(figure: MemoryFigure, *, instances: int) -> int:

@@ -24,6 +24,7 @@ from nimify.metrics.service import ModelMetrics
 from nimify.serving.engines.engine import Array, Engine, EngineRefused
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.logs import Log
+from nimify.serving.tracing.trace import RequestTrace
 
 Answer = Sequence[Array] | RequestFault
 """One array per wanted output, or why there is none."""
@@ -42,9 +43,23 @@ class Job:
         priority: Whom it is put before in the queue: 1 goes first, larger numbers later, and 0 is behind all of them.
         deadline_s: Event-loop time after which nobody waits for the answer.
         cancelled: Set by whoever gave up on the answer.
+        first: Sees the answer before the one who waits for it, and hands it over; `None` when nobody does.
+        trace: Where the times of a request that is traced are noted.
     """
 
-    __slots__ = ("_done", "cancelled", "deadline_s", "inputs", "key", "outputs", "priority", "queued_ns", "rows")
+    __slots__ = (
+        "_done",
+        "cancelled",
+        "deadline_s",
+        "first",
+        "inputs",
+        "key",
+        "outputs",
+        "priority",
+        "queued_ns",
+        "rows",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -55,6 +70,7 @@ class Job:
         done: Callable[[Answer], None],
         *,
         priority: int = 0,
+        trace: RequestTrace | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
@@ -65,12 +81,23 @@ class Job:
         self.queued_ns = 0
         self.key: tuple[tuple[int, ...], ...] = ()
         self._done = done
+        self.first: Callable[[Job, Answer], None] | None = None
+        self.trace = trace
 
     def cancel(self) -> None:
         """Give up on the answer: the request does not run unless it runs already."""
         self.cancelled = True
 
     def finish(self, answer: Answer) -> None:
+        """There is an answer: hand it over, by way of `first`, unless nobody waits for it any more."""
+        if self.cancelled:
+            return
+        if self.first is None:
+            self._done(answer)
+        else:
+            self.first(self, answer)
+
+    def hand_over(self, answer: Answer) -> None:
         """Hand the answer over, unless nobody waits for it any more."""
         if not self.cancelled:
             self._done(answer)
@@ -320,6 +347,8 @@ class Batcher:
             waited_ns = run.started_ns - job.queued_ns
             metrics.queue_us.add(waited_ns / 1e3)
             metrics.queue_s.observe(waited_ns / 1e9)
+            if job.trace is not None:
+                job.trace.ran(job.queued_ns, run.started_ns, run.input_ns + run.infer_ns + run.output_ns)
         metrics.rows.add(rows)
         metrics.executions.add(1 if run.merged else len(run.jobs))
         metrics.last_run_s.set(time.time())

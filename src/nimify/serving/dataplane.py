@@ -15,6 +15,7 @@ from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.json_tensors import quoted, whole_number
 from nimify.serving.logs import Log
 from nimify.serving.spec import ServiceSpec
+from nimify.serving.tracing.trace import RequestTrace
 from nimify.serving.validation import InputContract
 from nimify.tensors import Datatype, TensorSpec
 
@@ -71,6 +72,7 @@ class InferenceRequest:
         received_ns: `time.perf_counter_ns()` when the request arrived.
         timeout_s: How long the client wants to wait; 0 for as long as the service allows.
         priority: How urgent it is beside others that wait, see `Job`.
+        trace: Where its times are noted, when it is traced.
     """
 
     inputs: Mapping[str, Array]
@@ -79,6 +81,7 @@ class InferenceRequest:
     received_ns: int
     timeout_s: float = 0.0
     priority: int = 0
+    trace: RequestTrace | None = None
 
 
 class DataPlane:
@@ -125,8 +128,11 @@ class DataPlane:
                 done(answer)
             self.count(answer, request.received_ns)
 
-        job = Job(request.inputs, outputs, rows, self._loop.time() + timeout_s, finish, priority=request.priority)
+        deadline_s = self._loop.time() + timeout_s
+        job = Job(request.inputs, outputs, rows, deadline_s, finish, priority=request.priority, trace=request.trace)
         batcher.submit(job)
+        if request.trace is not None:
+            request.trace.queued_ns = job.queued_ns
         return job
 
     def _wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from nimify.errors import BundleDamaged
 from nimify.metrics.service import GrpcMetrics, ServiceMetrics
 from nimify.serving.body_budget import BodyBudget
 from nimify.serving.bulk import Bulk
-from nimify.serving.dataplane import DataPlane
+from nimify.serving.dataplane import DataPlane, Model
 from nimify.serving.http.cors import Cors
 from nimify.serving.http.inference_v1 import add_v1_inference
 from nimify.serving.http.inference_v2 import add_v2_routes
@@ -22,12 +22,17 @@ from nimify.serving.http.server import HttpServer
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.model import ServedModel
 from nimify.serving.processors.pipeline import ProcessorPipeline
+from nimify.serving.response_cache.size import response_cache_bytes
 from nimify.serving.spec import OPENAPI_FILE, Limits
 from nimify.serving.statistics import ModelStatistics
 from nimify.serving.worker_context import WorkerContext
 
 if TYPE_CHECKING:
+    from nimify.serving.grpc.methods import Methods
     from nimify.serving.grpc.server import GrpcServer
+    from nimify.serving.tracing.grpc import GrpcTraces
+    from nimify.serving.tracing.http import HttpTraces
+    from nimify.serving.tracing.tracer import Tracer
     from nimify.serving.triton.model import TritonModel
 
 
@@ -53,14 +58,21 @@ class Fronts:
         limits: Limits,
         lifecycle: Lifecycle,
         metrics: ServiceMetrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self._context = context
+        self._tracer = tracer
         self._limits = limits
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._as_served = replace(
+            context.spec,
+            limits=limits,
+            response_cache_bytes=response_cache_bytes(context.spec, context.settings),
+        )
         self._bulk = Bulk()
         self._data_plane = DataPlane(
-            model, request_timeout_s=limits.request_timeout_s, metrics=metrics.model, log=context.log
+            self._remembering(model), request_timeout_s=limits.request_timeout_s, metrics=metrics.model, log=context.log
         )
         self._statistics = ModelStatistics(context.spec, metrics.model, context.registry)
         self._budget = BodyBudget.of_this_machine(longest_body=limits.max_body_bytes, workers=context.settings.workers)
@@ -96,6 +108,19 @@ class Fronts:
         """End the threads beside the event loop."""
         self._bulk.close()
 
+    def _remembering(self, model: ServedModel | TritonModel) -> Model:
+        """The model behind a response cache, when there is to be one; Triton has its own."""
+        context = self._context
+        size_bytes = self._as_served.response_cache_bytes // context.settings.workers
+        self._metrics.model.cache_limit.set(float(size_bytes))
+        if not size_bytes or context.settings.triton is not None:
+            return model
+        from nimify.serving.response_cache.cache import ResponseCache
+        from nimify.serving.response_cache.model import CachedModel
+
+        cache = ResponseCache(size_bytes)
+        return CachedModel(model, cache, bulk=self._bulk, metrics=self._metrics.model, log=context.log)
+
     def _routes(self) -> Router:
         context, data_plane, limits = self._context, self._data_plane, self._limits
         spec, log = context.spec, context.log
@@ -111,7 +136,7 @@ class Fronts:
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, context.bundle)
         add_v1_inference(router, spec, pipeline, data_plane, self._bulk, log, max_queue_size=limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane, self._bulk, log)
-        add_model_information(router, replace(spec, limits=limits), self._lifecycle, self._statistics)
+        add_model_information(router, self._as_served, self._lifecycle, self._statistics)
         return router
 
     def _http_server(self) -> HttpServer:
@@ -125,9 +150,24 @@ class Fronts:
             budget=self._budget,
             bulk=self._bulk,
             cors=Cors(origins) if origins else None,
+            traces=self._http_traces(),
             metrics=self._metrics.http,
             log=context.log,
         )
+
+    def _http_traces(self) -> HttpTraces | None:
+        if self._tracer is None:
+            return None
+        from nimify.serving.tracing.http import HttpTraces
+
+        return HttpTraces(self._tracer, self.router.routes, self._context.entrance.scheme)
+
+    def _grpc_traces(self, methods: Methods) -> GrpcTraces | None:
+        if self._tracer is None:
+            return None
+        from nimify.serving.tracing.grpc import GrpcTraces
+
+        return GrpcTraces(self._tracer, methods)
 
     def _grpc_server(self) -> GrpcServer:
         """What answers on the gRPC port; imported only here, because protobuf takes time and memory."""
@@ -136,8 +176,7 @@ class Fronts:
         from nimify.serving.grpc.status import StatusCode
 
         context = self._context
-        spec = replace(context.spec, limits=self._limits)
-        services = GrpcServices(spec, self._lifecycle, self._data_plane, self._statistics)
+        services = GrpcServices(self._as_served, self._lifecycle, self._data_plane, self._statistics)
         codes = {code.value: code.name for code in StatusCode}
         return GrpcServer(
             services.methods,
@@ -147,6 +186,7 @@ class Fronts:
             budget=self._budget,
             metrics=GrpcMetrics(context.registry, services.timed_methods, codes),
             log=context.log,
+            traces=self._grpc_traces(services.methods),
             sweeps=(services.health.sweep,),
         )
 

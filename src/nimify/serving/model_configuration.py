@@ -41,6 +41,7 @@ def model_configuration(spec: ServiceSpec) -> dict[str, Any]:
         "metric_tags": {},
         "parameters": {"intra_op_thread_count": {"string_value": str(spec.threads)}} if spec.threads else {},
         "model_warmup": [],
+        **({"response_cache": {"enable": True}} if spec.response_cache_bytes else {}),
     }
 
 

@@ -14,6 +14,7 @@ from nimify.metrics.registry import Registry
 from nimify.serving.entrance import Entrance
 from nimify.serving.listener import bind, passed, url_of
 from nimify.serving.logs import Log
+from nimify.serving.response_cache.size import response_cache_bytes
 from nimify.serving.settings import ServiceSettings
 from nimify.serving.spec import ServiceSpec
 
@@ -37,14 +38,17 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
 
     Raises:
         BundleDamaged: The bundle cannot be read, or a file does not match its digest or the signature.
-        ConfigError: The API keys, the files of TLS or the key of the signature cannot be used.
-        EnvironmentProblem: The address cannot be used.
+        ConfigError: The API keys, the files of TLS, the key of the signature or the response cache cannot be used.
+        EnvironmentProblem: The address cannot be used, or what traces are sent with is not installed.
         ModelError: The engine cannot load the model.
     """
     signed = _signed(bundle, settings)
     spec = ServiceSpec.load(bundle)
     if signed is not None:
         signed.check(spec)
+    response_cache_bytes(spec, settings)  # raises what cannot be, before anything is opened
+    if settings.tracing is not None:
+        settings.tracing.check_installed()
     log = Log(settings.log_level, json_lines=settings.json_logs)
     entrance = Entrance.open(settings, log=log)
     _allow_open_files()

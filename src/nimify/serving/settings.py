@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.errors import ConfigError
+from nimify.quantities import parse_size
 from nimify.serving.logs import LEVELS
 from nimify.serving.ports import GRPC_PORT, HTTP_PORT, HTTP_PORT_VARIABLES
 from nimify.serving.spec import Limits
+from nimify.serving.tracing.settings import TracingSettings
 from nimify.serving.triton.settings import TritonSettings
 
 _GRPC_PORT_VARIABLES: Final = ("NIM_GRPC_API_PORT", "NIM_TRITON_GRPC_PORT")
@@ -62,6 +64,8 @@ class ServiceSettings:
         open_health: Whether health routes and RPCs answer without a key, as the probes of an orchestrator need it.
         cors_origins: Origins of web pages that may call the service from a browser; `*` for all.
         limits: Limits by name that replace those of the bundle.
+        response_cache: Bytes for answers that are remembered, 0 for none; `None` for what the bundle says.
+        tracing: How requests are traced; `None` when they are not.
         triton: How Triton executes the model; `None` for the engine that the plan names. gRPC is Triton's own then.
     """
 
@@ -79,6 +83,8 @@ class ServiceSettings:
     open_health: bool = True
     cors_origins: tuple[str, ...] = ()
     limits: Mapping[str, Any] | None = None
+    response_cache: int | None = None
+    tracing: TracingSettings | None = None
     triton: TritonSettings | None = None
 
     def __post_init__(self) -> None:
@@ -149,6 +155,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             found[field] = read(environment[variable].strip(), variable)
     if (tls := _tls_files(environment)) is not None:
         found["tls"] = tls
+    if (tracing := TracingSettings.if_enabled(environment)) is not None:
+        found["tracing"] = tracing
     return found
 
 
@@ -156,6 +164,13 @@ def _whole_number(text: str, variable: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ConfigError(f"must be a whole number, not '{text}'.", field=variable)
     return int(text)
+
+
+def _size(text: str, variable: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise ConfigError(f"{error}.", field=variable) from None
 
 
 def _level(text: str, variable: str) -> str:
@@ -212,6 +227,7 @@ _FIELDS: Final[tuple[tuple[str, str, _Reader], ...]] = (
     ("api_keys_file", "NIMIFY_API_KEYS_FILE", _path),
     ("open_health", "NIMIFY_OPEN_HEALTH", _flag),
     ("verify_key", "NIMIFY_VERIFY_KEY", _path),
+    ("response_cache", "NIMIFY_RESPONSE_CACHE", _size),
     ("cors_origins", "NIMIFY_CORS_ORIGINS", _origins),
 )
 """What a variable sets, and how it is read; the first one that is not empty wins."""

@@ -119,6 +119,8 @@ class ServiceSpec:
         threads: Threads inside the engine; 0: as many as the process may use.
         collectors: What adds metrics of the owner's own to `/v1/metrics`.
         data_dependent: Whether the values of an input, and not only its shape, may decide how long a run takes.
+        repeatable: Whether equal requests get equal answers, so that these may be remembered; false in doubt.
+        response_cache_bytes: What answers that are remembered may take; 0 when none are.
     """
 
     name: str
@@ -134,6 +136,8 @@ class ServiceSpec:
     max_queue_delay_us: int = 0
     threads: int = 0
     data_dependent: bool = False
+    repeatable: bool = False
+    response_cache_bytes: int = 0
     pipeline: Pipeline = Pipeline()
     collectors: tuple[CollectorStep, ...] = ()
     limits: Limits = Limits()

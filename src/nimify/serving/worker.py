@@ -19,6 +19,7 @@ from nimify.serving.http.messages import STATUSES
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.model import ServedModel
 from nimify.serving.model_drift import ModelDrift
+from nimify.serving.runners import on_a_thread
 from nimify.serving.stop_signals import StopSignals
 from nimify.serving.watch import Watch
 from nimify.serving.watchdog import EngineWatchdog
@@ -26,12 +27,15 @@ from nimify.serving.worker_context import WorkerContext
 from nimify.version import __version__
 
 if TYPE_CHECKING:
+    from nimify.serving.tracing.tracer import Tracer
     from nimify.serving.triton.model import TritonModel
 
 EXIT_UNFINISHED: Final = 8
 """The service stopped, but some requests had not finished when their grace was over."""
 _SAMPLE_S: Final = 5.0
 _POLL_S: Final = 0.02
+_LAST_SPANS_S: Final = 3.0
+"""After drain and grace, an orchestrator has little patience left."""
 
 
 def run_worker(context: WorkerContext) -> int:
@@ -69,6 +73,16 @@ class _Worker:
         if context.replacement:
             self._metrics.process.restarts.add()
         self._lifecycle = Lifecycle(context.registry, self._metrics.process.ready, replacement=context.replacement)
+        self._tracer = self._start_tracer()
+
+    def _start_tracer(self) -> Tracer | None:
+        """What makes and sends spans, when they are asked for; imported only then. It starts a thread."""
+        context = self._context
+        if context.settings.tracing is None:
+            return None
+        from nimify.serving.tracing.tracer import Tracer
+
+        return Tracer(context.settings.tracing, context.spec, context.log)
 
     async def serve(self) -> int:
         """Start, wait for the end, and drain."""
@@ -107,6 +121,7 @@ class _Worker:
             loading.cancel()  # it may yet fail, and nobody but the event loop would hear of it, in a traceback
         unfinished = await self._drain(fronts, stop, was_ready=model.ready)
         model.close()
+        await self._send_last_spans()
         self._collection.close()
         files.close()
         fronts.close()
@@ -138,7 +153,24 @@ class _Worker:
         )
 
     def _fronts(self, model: ServedModel | TritonModel) -> Fronts:
-        return Fronts(self._context, model, limits=self._limits, lifecycle=self._lifecycle, metrics=self._metrics)
+        return Fronts(
+            self._context,
+            model,
+            limits=self._limits,
+            lifecycle=self._lifecycle,
+            metrics=self._metrics,
+            tracer=self._tracer,
+        )
+
+    async def _send_last_spans(self) -> None:
+        """Send what has not been sent, as far as that is quick."""
+        if self._tracer is None:
+            return
+        try:
+            async with asyncio.timeout(_LAST_SPANS_S):
+                await on_a_thread(self._tracer.close)
+        except TimeoutError:
+            self._log.warning("tracing", reason="the last spans could not be sent in time.")
 
     def _start_watchdog(self, model: ServedModel | TritonModel) -> None:
         """Watch the embedded engine; Triton is a process of its own, and watched as one."""

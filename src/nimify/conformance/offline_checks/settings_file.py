@@ -27,6 +27,7 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
         "threads": (config.threads, service.threads),
         "batching.max_batch_size": (config.batching.max_batch_size, service.max_batch_size),
         "batching.max_queue_delay_us": (config.batching.max_queue_delay_us, service.max_queue_delay_us),
+        "response_cache.size": (config.response_cache.size, service.response_cache_bytes),
         "pipeline": (plan_pipeline(config.pipeline), service.pipeline),
         "collectors": (plan_collectors(config.collectors), service.collectors),
         **{f"limits.{key}": (wish, getattr(service.limits, key)) for key, wish in config.limits.model_dump().items()},

@@ -26,6 +26,8 @@ from nimify.serving.grpc.status import (
 if TYPE_CHECKING:
     from nimify.serving.grpc.connection import GrpcConnection
     from nimify.serving.grpc.server import GrpcServer
+    from nimify.serving.tracing.grpc import GrpcTraces
+    from nimify.serving.tracing.trace import RequestTrace
 
 
 class Call:
@@ -44,6 +46,7 @@ class Call:
         receipt_deadline_s: Event-loop time at which what has begun to arrive must be whole; 0 for never.
         half_closed: Whether the client has sent all it will.
         answered: Whether it is decided how the call ends.
+        trace: Where its times are noted, when it is traced.
     """
 
     __slots__ = (
@@ -67,6 +70,7 @@ class Call:
         "received_ns",
         "session",
         "stream",
+        "trace",
     )
 
     def __init__(self, server: GrpcServer, connection: GrpcConnection, stream: int, head: CallHead) -> None:
@@ -82,6 +86,7 @@ class Call:
         self.receipt_deadline_s = 0.0
         self.half_closed = False
         self.answered = False
+        self.trace: RequestTrace | None = None
         self.inbox = Inbox(head, longest=server.limits.max_body_bytes, budget=server.budget)
         self.outbox = Outbox(connection.sender.stream_window)
         self._message: Content | None = None
@@ -97,6 +102,8 @@ class Call:
         self.receipt_deadline_s = self._server.now_s() + self._server.limits.body_timeout_s
         if self.head.refusal is not None:
             return
+        if self._server.traces is not None:
+            self.trace = self._server.traces.begin(self.head, self._begun_ns)
         try:
             self.method = self._server.admitted(self.head)
         except RequestFault as fault:
@@ -163,6 +170,8 @@ class Call:
         else:
             content, self._message = self._message, None
             self.received_ns = time.perf_counter_ns()
+            if self.trace is not None:
+                self.trace.received_ns = self.received_ns
             self._server.run(self, content)
 
     def widen(self) -> None:
@@ -214,6 +223,8 @@ class Call:
         """End the call with a fault."""
         if self.answered:
             return
+        if self.trace is not None:
+            self.trace.fault = fault
         self._settle(CODE_BY_KIND[fault.kind])
         trailers = fault_trailers(fault)
         self._finish(trailers if self._headers_sent else RESPONSE_HEADERS + trailers)
@@ -290,6 +301,11 @@ class Call:
         elif self.job is not None:
             self._server.data_plane.give_up(self.job, timed_out=timed_out)
         self.job = None
+
+    @property
+    def traces(self) -> GrpcTraces | None:
+        """What traces the messages of a call that is traced itself; `None` when it is not."""
+        return None if self.trace is None else self._server.traces
 
     @property
     def left_s(self) -> float:

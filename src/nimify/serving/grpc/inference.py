@@ -19,6 +19,7 @@ from nimify.serving.grpc.tensors import ResponseWriter, decoded_inputs, in_strea
 from nimify.serving.json_tensors import quoted
 from nimify.serving.open_inference import MAX_TENSORS
 from nimify.serving.spec import ServiceSpec
+from nimify.serving.tracing.trace import RequestTrace
 from nimify.tensors import DATATYPES, Datatype
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ class Inference:
             return True
 
         wait_s = min(parsed.timeout_s, call.left_s) if parsed.timeout_s else call.left_s
-        request_ = InferenceRequest(parsed.inputs, parsed.datatypes, parsed.names, call.received_ns, wait_s)
+        request_ = InferenceRequest(
+            parsed.inputs, parsed.datatypes, parsed.names, call.received_ns, wait_s, trace=call.trace
+        )
         call.job = self.data_plane.infer(request_, done)
 
     def stream(self, call: Call) -> InferenceStream:
@@ -172,6 +175,7 @@ class _Turn:
 
     answer: bytes | None = None
     job: Job | None = None
+    trace: RequestTrace | None = None
 
 
 class InferenceStream:
@@ -218,6 +222,8 @@ class InferenceStream:
         for turn in self._turns:
             if turn.job is not None and turn.answer is None:
                 self._inference.data_plane.give_up(turn.job, timed_out=timed_out)
+            if turn.trace is not None and self._call.traces is not None:
+                self._call.traces.drop_message(turn.trace)
         self._turns.clear()
 
     def _advance(self) -> None:
@@ -254,11 +260,14 @@ class InferenceStream:
             self._call.fail(fault)
             return
         turn = _Turn()
+        if self._call.traces is not None and self._call.trace is not None:
+            turn.trace = self._call.traces.begin_message(self._call.trace)
         self._turns.append(turn)
         try:
             turn.job = self._infer(request, turn)
         except RequestFault as fault:
             turn.answer = _failure(request.id, fault)
+            self._end_trace(turn, fault)
 
     def _infer(self, request: pb.ModelInferRequest, turn: _Turn) -> Job:
         inference = self._inference
@@ -271,14 +280,20 @@ class InferenceStream:
         def done(answer: Answer) -> bool:
             turn.job = None
             turn.answer = self._answer(parsed, answer)
+            self._end_trace(turn, answer if isinstance(answer, RequestFault) else None)
             self._advance()
             return True
 
         asked_s, left_s = parsed.timeout_s, self._call.left_s
         wait_s = min(asked_s, left_s) if asked_s and left_s else asked_s or left_s
         received_ns = time.perf_counter_ns()
-        started = InferenceRequest(parsed.inputs, parsed.datatypes, parsed.names, received_ns, wait_s)
+        started = InferenceRequest(parsed.inputs, parsed.datatypes, parsed.names, received_ns, wait_s, trace=turn.trace)
         return inference.data_plane.infer(started, done)
+
+    def _end_trace(self, turn: _Turn, fault: RequestFault | None) -> None:
+        if turn.trace is not None and self._call.traces is not None:
+            self._call.traces.end_message(turn.trace, fault)
+            turn.trace = None
 
     def _answer(self, parsed: _Parsed, answer: Answer) -> bytes:
         if isinstance(answer, RequestFault):

@@ -7,7 +7,7 @@ import itertools
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -27,6 +27,9 @@ from nimify.serving.grpc.status import StatusCode
 from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
 
+if TYPE_CHECKING:
+    from nimify.serving.tracing.grpc import GrpcTraces
+
 OTHER: Final = "other"
 """Stands in metrics for whatever is not a method."""
 
@@ -42,6 +45,7 @@ class GrpcServer:
     Attributes:
         limits: What one replica accepts.
         budget: Of the memory of all bodies, HTTP's too.
+        traces: What traces calls; `None` when they are not traced.
     """
 
     def __init__(
@@ -54,11 +58,13 @@ class GrpcServer:
         budget: BodyBudget,
         metrics: GrpcMetrics,
         log: Log,
+        traces: GrpcTraces | None = None,
         sweeps: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.data_plane = data_plane
         self.limits = limits
         self.budget = budget
+        self.traces = traces
         self._methods = methods
         self._entrance = entrance
         self._check_access = entrance.access.check
@@ -158,6 +164,8 @@ class GrpcServer:
         if call.head.refusal is None:
             self._metrics.in_flight.add(-1.0)
         self._metrics.calls[name, code].add()
+        if call.trace is not None and self.traces is not None:
+            self.traces.ended(call.trace, code)
         duration = self._metrics.durations.get(name)
         if duration is not None and not code:
             duration.observe(elapsed_s)

@@ -144,7 +144,8 @@ class V1Inference:
             self._data_plane.count(answer, request.received_ns)
 
         request.job = self._data_plane.infer(
-            InferenceRequest(prepared.tensors, None, (), request.received_ns, prepared.timeout_s), done
+            InferenceRequest(prepared.tensors, None, (), request.received_ns, prepared.timeout_s, trace=request.trace),
+            done,
         )
 
     def _continue(self, request: Request, reply: Reply, prepared: _Prepared) -> None:
@@ -222,6 +223,8 @@ class V1Inference:
         if isinstance(answer, RequestFault):
             return fault_response(answer, request.path)
         try:
+            if self._thread is not None:  # somebody's code may change what it is given, even what is remembered
+                answer = [array if array.flags.writeable else array.copy() for array in answer]
             tensors = self._pipeline.after(dict(zip(self._engine_outputs, answer, strict=True)))
         except InvalidInput as refusal:
             return fault_response(invalid(str(refusal)), request.path)

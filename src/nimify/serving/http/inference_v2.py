@@ -141,7 +141,13 @@ class V2Inference:
         names = tuple(output.name for output in parsed.wanted) or tuple(self._data_plane.outputs)
         request.job = self._data_plane.infer(
             InferenceRequest(
-                parsed.inputs, parsed.datatypes, names, request.received_ns, parsed.timeout_s, parsed.priority
+                parsed.inputs,
+                parsed.datatypes,
+                names,
+                request.received_ns,
+                parsed.timeout_s,
+                parsed.priority,
+                request.trace,
             ),
             done,
         )

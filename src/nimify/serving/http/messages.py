@@ -11,6 +11,7 @@ import orjson
 
 from nimify.serving.batching import Job
 from nimify.serving.faults import Kind, RequestFault
+from nimify.serving.tracing.trace import RequestTrace
 
 JSON: Final = b"application/json"
 OCTETS: Final = b"application/octet-stream"
@@ -63,6 +64,20 @@ class Response:
         self.headers = headers
 
 
+class FaultResponse(Response):
+    """The response to a request that failed.
+
+    Attributes:
+        fault: What it failed with.
+    """
+
+    __slots__ = ("fault",)
+
+    def __init__(self, fault: RequestFault, document: dict[str, Any], headers: bytes) -> None:
+        super().__init__(STATUS_BY_KIND[fault.kind], orjson.dumps(document), JSON, headers)
+        self.fault = fault
+
+
 Body = bytes | bytearray | memoryview | mmap.mmap
 """The content of a request or response."""
 
@@ -84,6 +99,7 @@ class Request:
         job: What runs for it in the data plane, so that it can be given up.
         held_bytes: What it takes of the budget of all bodies.
         given_up: Whether nobody waits for the answer any more: its client left, or its time is over.
+        trace: Where its times are noted, when it is traced.
     """
 
     __slots__ = (
@@ -97,6 +113,7 @@ class Request:
         "method",
         "path",
         "received_ns",
+        "trace",
     )
 
     def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: Body, id: str) -> None:
@@ -110,6 +127,7 @@ class Request:
         self.keep_alive = True
         self.given_up = False
         self.job: Job | None = None
+        self.trace: RequestTrace | None = None
 
 
 def json_response(data: Any, status: int = 200, headers: bytes = b"") -> Response:
@@ -117,17 +135,16 @@ def json_response(data: Any, status: int = 200, headers: bytes = b"") -> Respons
     return Response(status, orjson.dumps(data), JSON, headers)
 
 
-def fault_response(fault: RequestFault, path: bytes) -> Response:
+def fault_response(fault: RequestFault, path: bytes) -> FaultResponse:
     """A fault in the envelope of the API that was called.
 
     `/v2` answers `{"error": text}` as the Open Inference Protocol says. Everything else answers the union of the two
     envelopes that NIM clients read: OpenAI's flat object, and the nested `error`.
     """
-    status = STATUS_BY_KIND[fault.kind]
     headers = b"retry-after: %d\r\n" % fault.retry_after_s if fault.retry_after_s else b""
     if fault.kind is Kind.UNAUTHENTICATED:
         headers += _CHALLENGE
     if path.startswith(b"/v2"):
-        return json_response({"error": fault.message}, status, headers)
-    details = {"message": fault.message, "type": fault.kind.value, "code": status}
-    return json_response({"object": "error", **details, "param": None, "error": details}, status, headers)
+        return FaultResponse(fault, {"error": fault.message}, headers)
+    details = {"message": fault.message, "type": fault.kind.value, "code": STATUS_BY_KIND[fault.kind]}
+    return FaultResponse(fault, {"object": "error", **details, "param": None, "error": details}, headers)

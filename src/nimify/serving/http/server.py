@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nimify.metrics.service import HttpMetrics
 from nimify.serving.acceptor import Acceptor
@@ -29,6 +29,9 @@ from nimify.serving.logs import Log
 from nimify.serving.spec import Limits
 from nimify.version import __version__
 
+if TYPE_CHECKING:
+    from nimify.serving.tracing.http import HttpTraces
+
 _VARY: Final = b"vary: accept-encoding\r\n"
 
 
@@ -45,6 +48,7 @@ class HttpServer:
         budget: BodyBudget,
         bulk: Bulk,
         cors: Cors | None = None,
+        traces: HttpTraces | None = None,
         metrics: HttpMetrics,
         log: Log,
     ) -> None:
@@ -58,6 +62,7 @@ class HttpServer:
         self.budget = budget
         self.cors = cors
         self.bulk = bulk
+        self._traces = traces
         self.check_access = entrance.access.check
         self._metrics = metrics
         metrics.connections_limit.set(float(limits.max_connections))
@@ -121,6 +126,8 @@ class HttpServer:
     def dispatch(self, request: Request, reply: Reply) -> None:
         """Answer a request, now or later; never raises."""
         self._metrics.in_flight.add(1.0)
+        if self._traces is not None:
+            request.trace = self._traces.begin(request)
         try:
             if self.cors is not None and self._answered_preflight(request, reply):
                 return
@@ -199,6 +206,8 @@ class HttpServer:
         request.job = None  # which knows the request: the two and the body would stay until a garbage collection
         self._metrics.in_flight.add(-1.0)
         self._metrics.responses[response.status].add()
+        if request.trace is not None and self._traces is not None:
+            self._traces.answered(request.trace, response)
         if self._log.debugging:
             self._log.debug(
                 "request",
@@ -220,6 +229,8 @@ class HttpServer:
         self.budget.give_back(request.held_bytes)
         request.given_up = True
         self._metrics.in_flight.add(-1.0)
+        if request.trace is not None and self._traces is not None:
+            self._traces.abandoned(request.trace)
         if request.job is not None:
             self._data_plane.give_up(request.job, timed_out=False)
             request.job = None

@@ -26,6 +26,7 @@ def triton_arguments(
     tls: TlsFiles | None,
     threads: int,
     max_body_bytes: int,
+    response_cache_bytes: int,
     log_verbose: int,
     options: frozenset[str],
 ) -> list[str]:
@@ -38,6 +39,7 @@ def triton_arguments(
         tls: What gRPC speaks TLS with.
         threads: Threads of ONNX Runtime for a model whose configuration does not name a number; 0 when it does.
         max_body_bytes: Longest body that our front accepts.
+        response_cache_bytes: What answers that it remembers may take; 0 for none.
         log_verbose: Triton's level of detail.
         options: What this release of Triton knows. Of the options that came lately, those that it does not know are
             left out.
@@ -68,6 +70,8 @@ def triton_arguments(
             "--backend-config=onnxruntime,enable-global-threadpool=1",
             f"--backend-config=onnxruntime,intra_op_thread_count={threads}",
         ]
+    if response_cache_bytes:
+        arguments.append(f"--cache-config=local,size={response_cache_bytes}")
     recent = {
         "--allow-client-shm": "false",
         "--http-max-input-size": str(max_body_bytes * _LARGEST_GROWTH + _SLACK_BYTES),

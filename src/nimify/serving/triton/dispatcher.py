@@ -139,7 +139,10 @@ class Dispatcher:
     def _start(self, job: Job) -> None:
         self._in_flight += 1
         self._started += 1
-        waited_ns = time.perf_counter_ns() - job.queued_ns
+        started_ns = time.perf_counter_ns()
+        waited_ns = started_ns - job.queued_ns
+        if job.trace is not None:
+            job.trace.started_ns = started_ns
         self._metrics.queue_us.add(waited_ns / 1e3)
         self._metrics.queue_s.observe(waited_ns / 1e9)
         while self._idle:
@@ -184,6 +187,8 @@ class Dispatcher:
         self._in_flight -= 1
         self._runs_alone = False
         self._wake()
+        if job.trace is not None:
+            job.trace.computed_ns = time.perf_counter_ns()
         job.finish(answer)
 
     def _answer(self, job: Job, reply: Reply | None) -> Answer:

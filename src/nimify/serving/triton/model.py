@@ -14,6 +14,7 @@ from nimify.metrics.service import ModelMetrics
 from nimify.serving.cpus import available_cpus
 from nimify.serving.logs import Log
 from nimify.serving.model import refuse_changed_files, verify_files
+from nimify.serving.response_cache.size import response_cache_bytes
 from nimify.serving.runners import on_a_thread
 from nimify.serving.settings import ServiceSettings
 from nimify.serving.spec import Limits, ServiceSpec
@@ -134,6 +135,7 @@ class TritonModel:
             tls=self._service.tls,
             threads=0 if self.spec.threads else available_cpus(),
             max_body_bytes=self._limits.max_body_bytes,
+            response_cache_bytes=response_cache_bytes(self.spec, self._service),
             log_verbose=self._settings.log_verbose,
             options=program.options,
         )

@@ -29,6 +29,7 @@ class Statistics:
         rows: Rows that were run.
         executions: Runs.
         spent_ns: Nanoseconds by what they were spent on, added up over requests.
+        counts: How many requests that were, by the same names.
         batches: Runs by their number of rows: how many, and the nanoseconds that went into each of `_PARTS`.
         last_run_s: Unix time of the last run.
     """
@@ -36,6 +37,7 @@ class Statistics:
     rows: int
     executions: int
     spent_ns: Mapping[str, int]
+    counts: Mapping[str, int]
     batches: Mapping[int, tuple[int, ...]]
     last_run_s: float
 
@@ -51,6 +53,7 @@ class Statistics:
             rows=int(row["inference_count"]),
             executions=int(row["execution_count"]),
             spent_ns={name: int(part["ns"]) for name, part in row["inference_stats"].items()},
+            counts={name: int(part["count"]) for name, part in row["inference_stats"].items()},
             batches={
                 int(batch["batch_size"]): (
                     int(batch["compute_infer"]["count"]),
@@ -70,8 +73,12 @@ class Statistics:
             ("compute_input", metrics.compute_input_us),
             ("compute_infer", metrics.compute_infer_us),
             ("compute_output", metrics.compute_output_us),
+            ("cache_hit", metrics.cache_hit_us),
+            ("cache_miss", metrics.cache_miss_us),
         ):
             counter.add((self.spent_ns.get(name, 0) - before.spent_ns.get(name, 0)) / 1e3)
+        for name, counter in (("cache_hit", metrics.cache_hits), ("cache_miss", metrics.cache_misses)):
+            counter.add(self.counts.get(name, 0) - before.counts.get(name, 0))
         for rows, batch in self.batches.items():
             runs, *spent = (now - then for now, then in zip(batch, before.batches.get(rows, (0,) * 4), strict=True))
             for _ in range(runs):

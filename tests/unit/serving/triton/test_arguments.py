@@ -28,6 +28,7 @@ def arguments(**changes: Any) -> list[str]:
         "tls": None,
         "threads": 0,
         "max_body_bytes": 1 << 20,
+        "response_cache_bytes": 0,
         "log_verbose": 0,
         "options": frozenset(),
         **changes,
@@ -78,3 +79,9 @@ def test_threads_are_counted_for_a_configuration_that_names_none() -> None:
     """ONNX Runtime itself would count the cores of the machine."""
     assert "--backend-config=onnxruntime,intra_op_thread_count=3" in arguments(threads=3)
     assert not any("backend-config" in text for text in arguments(threads=0))
+
+
+def test_answers_are_remembered_when_that_is_asked_for() -> None:
+    """Triton has a cache of its own, which takes as much as the bundle or the service says."""
+    assert "--cache-config=local,size=67108864" in arguments(response_cache_bytes=64 << 20)
+    assert not any(text.startswith("--cache-config") for text in arguments())
