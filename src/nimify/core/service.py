@@ -102,7 +102,7 @@ class NIMService:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        workers: int = 1,
+        workers: int | None = None,
         ready_timeout_s: float = 120.0,
         options: tuple[str, ...] = (),
     ) -> ServerProcess:
@@ -111,7 +111,7 @@ class NIMService:
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes any free one, and `url` says which.
-            workers: Processes that answer.
+            workers: Processes that answer; as many as the plan has instances when left out.
             ready_timeout_s: How long loading the model may take.
             options: Further options of `nimify serve`, e.g. `("--max-queue-size", "16")`.
 
@@ -121,9 +121,10 @@ class NIMService:
         Raises:
             NimifyError: What kept the service from starting, as `nimify serve` says it.
         """
+        processes = () if workers is None else ("--workers", str(workers))
         return ServerProcess.start(
             self.folder,
-            ("--host", host, "--port", str(port), "--workers", str(workers), *options),
+            ("--host", host, "--port", str(port), *processes, *options),
             ready_timeout_s=ready_timeout_s,
         )
 

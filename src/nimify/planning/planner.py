@@ -83,7 +83,7 @@ def _resources(
         instances=instances.value,
         max_body_bytes=_value(limits, "limits.max_body_bytes"),
     )
-    return [instances, *decide_cpu(analysis, asked, threads), *memory, decide_gpu(analysis, asked)]
+    return [instances, *decide_cpu(analysis, asked, threads, instances.value), *memory, decide_gpu(analysis, asked)]
 
 
 def _value(decisions: list[Decision], key: str) -> Any:
@@ -120,6 +120,7 @@ def _service(analysis: Analysis, config: ModelConfig, decisions: tuple[Decision,
         max_batch_size=decided["batching.max_batch_size"],
         max_queue_delay_us=decided["batching.max_queue_delay_us"],
         threads=decided["threads"],
+        instances=decided["resources.instances"],
         data_dependent=is_data_dependent(analysis.model.operators),
         pipeline=plan_pipeline(config.pipeline),
         collectors=plan_collectors(config.collectors),

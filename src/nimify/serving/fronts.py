@@ -63,7 +63,7 @@ class Fronts:
             model, request_timeout_s=limits.request_timeout_s, metrics=metrics.model, log=context.log
         )
         self._statistics = ModelStatistics(context.spec, metrics.model, context.registry)
-        self._budget = BodyBudget.of_this_machine(longest_body=limits.max_body_bytes, workers=context.settings.workers)
+        self._budget = BodyBudget.of_this_machine(longest_body=limits.max_body_bytes, workers=context.workers)
         self.router = self._routes()
         self._http = self._http_server()
         self._grpc = None if context.grpc_listener is None else self._grpc_server()
@@ -111,7 +111,9 @@ class Fronts:
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, context.bundle)
         add_v1_inference(router, spec, pipeline, data_plane, self._bulk, log, max_queue_size=limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane, self._bulk, log)
-        add_model_information(router, replace(spec, limits=limits), self._lifecycle, self._statistics)
+        add_model_information(
+            router, replace(spec, limits=limits, instances=context.workers), self._lifecycle, self._statistics
+        )
         return router
 
     def _http_server(self) -> HttpServer:
