@@ -114,13 +114,8 @@ def run(test: LoadTest, *, watch: Watch = unwatched) -> LoadReport:
         ConfigError: The requests cannot be made.
         BundleError: The bundle cannot be read.
     """
-    endpoint = Endpoint.parse(test.url, test.protocol)
-    protocol = endpoint.protocol(test.headers, timeout_s=test.timeout_s, authorities=test.authorities)
-    requests = _requests(test, protocol)
-    for request in requests:
-        protocol.check(request)
-    traffic = protocol.traffic(requests, test.timeout_s)
-    measurement = Measurement(traffic, _metrics(test, endpoint), test.duration_s, test.warmup_s, watch)
+    load = prepared(test, watch=watch)
+    measurement = load.measurement
     points = [measurement.closed(count) for count in test.connections]
     points += [measurement.open(rate) for rate in test.rates]
     best: LoadPoint | None = None
@@ -132,14 +127,61 @@ def run(test: LoadTest, *, watch: Watch = unwatched) -> LoadReport:
         best, tried = highest_rate(test.objective, base, measurement.open)
         points += tried
     return LoadReport(
-        url=protocol.url,
-        model=requests[0].model,
-        protocol=protocol.name,
-        inputs=", ".join(request.name for request in requests[:4]),
+        url=load.url,
+        model=load.model,
+        protocol=load.protocol,
+        inputs=load.inputs,
         points=tuple(sorted(points, key=lambda point: (point.kind, point.level))),
         objective=test.objective,
         best=best,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedLoad:
+    """A load that only has to be made.
+
+    Attributes:
+        measurement: Makes it.
+        url: Of the service.
+        protocol: `json`, `binary` or `grpc`.
+        requests: What is sent; each was answered right once.
+    """
+
+    measurement: Measurement
+    url: str
+    protocol: str
+    requests: tuple[LoadRequest, ...]
+
+    @property
+    def model(self) -> str:
+        """Which model is asked."""
+        return self.requests[0].model
+
+    @property
+    def inputs(self) -> str:
+        """What is sent, in words."""
+        return ", ".join(request.name for request in self.requests[:4])
+
+    @property
+    def rows(self) -> list[int]:
+        """The length of the first axis of each request; 1 where there is none."""
+        return [
+            max((array.shape[0] for array in request.inputs.values() if array.ndim), default=1)
+            for request in self.requests
+        ]
+
+
+def prepared(test: LoadTest, *, watch: Watch = unwatched) -> PreparedLoad:
+    """Make the requests of a load test, and send each of them once; raises as `run` does."""
+    endpoint = Endpoint.parse(test.url, test.protocol)
+    protocol = endpoint.protocol(test.headers, timeout_s=test.timeout_s, authorities=test.authorities)
+    requests = _requests(test, protocol)
+    for request in requests:
+        protocol.check(request)
+    traffic = protocol.traffic(requests, test.timeout_s)
+    measurement = Measurement(traffic, _metrics(test, endpoint), test.duration_s, test.warmup_s, watch)
+    return PreparedLoad(measurement, protocol.url, protocol.name, tuple(requests))
 
 
 def _metrics(test: LoadTest, endpoint: Endpoint) -> Client | None:

@@ -23,6 +23,7 @@ from nimify.planning.portability import portability_findings
 from nimify.planning.repository import MODEL_VERSION, place_files
 from nimify.planning.resources import decide_cpu, decide_instances, decide_memory
 from nimify.planning.tolerances import decide_tolerances
+from nimify.planning.tuned import as_measured, asking_for, outdated_findings, tuned_values
 from nimify.serving.spec import License, Limits, Pipeline, ProcessorStep, ServiceSpec
 from nimify.tensors import Signature
 
@@ -39,7 +40,9 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         ConfigError: Something was asked for that this model cannot do.
         UnsupportedModel: No engine executes it, or its files cannot be laid out.
     """
-    signature = analysis.model.signature
+    signature, digest = analysis.model.signature, analysis.model.digest
+    tuned, wish = tuned_values(config, digest), config
+    config = asking_for(wish, tuned)
     batch_size = decide_batch_size(analysis, config.batching, config.resources.memory_limit)
     threads = decide_threads(config)
     limits = decide_limits(config.limits, signature.inputs, batch_size.value)
@@ -62,11 +65,16 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         ),
         decide_tolerances(signature, config.golden),
     )
+    decisions = tuple(as_measured(decision, tuned) for decision in decisions)
     return ServicePlan(
         model=analysis.model,
         service=_service(analysis, config, decisions, api or signature),
         decisions=(*decisions, *decide_deployment(analysis, config.deployment, decisions)),
-        findings=(*analysis.findings, *portability_findings(signature, batch_size.value)),
+        findings=(
+            *analysis.findings,
+            *outdated_findings(wish, digest),
+            *portability_findings(signature, batch_size.value),
+        ),
         measured=analysis.measured,
     )
 
