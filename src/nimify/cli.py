@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "status": "Show how a deployed service is.",
     "stop": "End a deployed service, letting it finish what it is doing.",
     "targets": "List where services can run, and what each place still needs on this machine.",
+    "tune": "Measure which settings serve a bundle best on this machine.",
     "validate": "Check a bundle by the real reader of each file, or a live service.",
 }
 """Each command and its line in `nimify --help`; the command itself is `nimify.commands.<name>:<name>`."""

@@ -264,3 +264,21 @@ def test_a_signal_before_a_worker_can_handle_it_is_not_lost(
             process.kill()
             process.wait()
         assert "Traceback" not in log.read_text()
+
+
+def test_the_instances_of_the_plan_are_worker_processes(
+    start_service: StartService, make_bundle: Callable[..., Path], scrape: ScrapeOf, eventually: Eventually
+) -> None:
+    """Nothing is said on the command line: the bundle says how many copies of the model there are."""
+    service = start_service(make_bundle("tiny", resources={"instances": 2}))
+    assert len(_workers(service)) == 2
+    eventually(lambda: scrape(service).value("nim_workers") == 2)
+
+
+def test_an_option_overrules_the_instances_of_the_plan(
+    start_service: StartService, make_bundle: Callable[..., Path], scrape: ScrapeOf
+) -> None:
+    """One machine may differ from what the bundle was planned for."""
+    service = start_service(make_bundle("tiny", resources={"instances": 2}), "--workers", "1")
+    assert _workers(service) == set()
+    assert scrape(service).value("nim_workers") == 1

@@ -11,9 +11,12 @@ from nimify.artifacts.drift import Drift
 from nimify.artifacts.writer import WriteReport
 from nimify.conformance.report import Report
 from nimify.core import Draft, ServerProcess
+from nimify.core.tuning import TuningWish
 from nimify.planning.plan import ServicePlan
 from nimify.serving.spec import ServiceSpec
 from nimify.targets.target import Applied, Deployment
+from nimify.tuning.candidate import Candidate
+from nimify.tuning.report import TuningReport
 
 config = ModelConfig(name="digits", version="1.2.0")
 nimifier = Nimifier(config, trial=False)
@@ -39,6 +42,10 @@ assert_type(service.status().url, str)
 assert_type(service.status(), Deployment)
 assert_type(service.rollback(2), Applied)
 assert_type(service.stop(purge=True), bool)
+
+report = service.tune(TuningWish(objective="p99=20ms", dry_run=True))
+assert_type(report, TuningReport)
+assert_type(report.chosen, Candidate)
 
 with service.serve(port=8000, workers=2) as server:
     assert_type(server, ServerProcess)

@@ -58,8 +58,11 @@ def _header(text: str) -> tuple[str, str]:
 )
 @click.option("--timeout", type=seconds, default="30s", show_default=True, metavar="TIME", help="For one request.")
 @click.option(
-    "--protocol", type=click.Choice(["json", "binary"]), default="json", help="How tensors travel.  [default: json]"
+    "--protocol",
+    type=click.Choice(["json", "binary", "http", "grpc"]),
+    help="How tensors travel: json or binary over HTTP (http is json), or grpc.  [default: as the URL says, or json]",
 )
+@click.option("--metrics", metavar="URL", help="Where the service's metrics are, when not beside the requests.")
 @click.option("--bundle", type=MODEL, help="With a URL: send the golden requests of this bundle.")
 @click.option("--sample", type=MODEL, metavar="FILE", help="Send your own inputs: an .npz or .json file.")
 @click.option("--model", help="With a URL: which model to ask.  [default: the only one]")
@@ -87,7 +90,9 @@ def bench(console: Console, /, target: str, *, report: Path | None, **options: A
 
     folder = Path(target)
     is_bundle = "://" not in target and folder.is_dir()
-    with _service(console, folder if is_bundle else None, target) as url:
+    if options["protocol"] == "http":
+        options["protocol"] = "json"
+    with _service(console, folder if is_bundle else None, target, options) as url:
         result = run(_test(url, folder if is_bundle else None, options), watch=_watch(console))
     if report is not None:
         _write_page(result, report)
@@ -101,16 +106,18 @@ def bench(console: Console, /, target: str, *, report: Path | None, **options: A
 
 
 @contextmanager
-def _service(console: Console, bundle: Path | None, url: str) -> Iterator[str]:
-    """The service that is named, or one that serves the bundle meanwhile."""
+def _service(console: Console, bundle: Path | None, url: str, options: dict[str, Any]) -> Iterator[str]:
+    """The service that is named, or one that serves the bundle meanwhile and whose metrics are then known."""
     if bundle is None:
         yield url
         return
     from nimify.core.service import NIMService
 
     with NIMService.open(bundle).serve() as server:
-        console.talk(f"Serving '{bundle.name}' on {server.url} for the time of the test.")
-        yield server.url
+        url = server.grpc_url if options["protocol"] == "grpc" else server.url
+        options["metrics"] = options["metrics"] or server.url
+        console.talk(f"Serving '{bundle.name}' on {url} for the time of the test.")
+        yield url
 
 
 def _test(url: str, bundle: Path | None, options: dict[str, Any]) -> LoadTest:
@@ -127,7 +134,8 @@ def _test(url: str, bundle: Path | None, options: dict[str, Any]) -> LoadTest:
         model=options["model"],
         sample=options["sample"],
         lengths=dict(options["axis"]),
-        binary=options["protocol"] == "binary",
+        protocol=options["protocol"],
+        metrics_url=options["metrics"],
         connections=options["concurrency"] or (() if searched else _DEFAULT_CONNECTIONS),
         rates=options["rate"] or (),
         objective=None if options["objective"] is None else Objective.parse(options["objective"]),

@@ -49,7 +49,7 @@ _LIMITS: Final = {
     help="What executes the model: ONNX Runtime in this process, or a Triton beside it.  [default: the bundle's]",
 )
 @click.option("--triton-server", metavar="PROGRAM", help="The tritonserver to start.  [default: from PATH]")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer.  [default: 1]")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer.  [default: the plan's instances]")
 @click.option(
     "--log-level",
     type=click.Choice(["trace", "debug", "info", "warning", "error", "critical"]),

@@ -16,7 +16,8 @@ from nimify.config.sections import (
     StepConfig,
     TensorRTConfig,
 )
-from nimify.config.yaml_text import parse_yaml, read_yaml
+from nimify.config.tuning import TunedValue, TuningConfig
+from nimify.config.yaml_text import parse_yaml, read_yaml, without_key
 
 __all__ = [
     "EXTRAS",
@@ -39,7 +40,10 @@ __all__ = [
     "Section",
     "StepConfig",
     "TensorRTConfig",
+    "TunedValue",
+    "TuningConfig",
     "parse_yaml",
     "read_yaml",
     "service_name",
+    "without_key",
 ]

@@ -31,6 +31,7 @@ from nimify.config.sections import (
     TensorRTConfig,
     short_forms,
 )
+from nimify.config.tuning import TuningConfig
 from nimify.config.yaml_text import StrictDumper, read_yaml
 from nimify.errors import ConfigError, shortened
 
@@ -82,6 +83,7 @@ class ModelConfig(Section):
     golden: GoldenConfig = GoldenConfig()
     deployment: DeploymentConfig = DeploymentConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()
+    tuning: TuningConfig = TuningConfig()
     # `with` is a word of Python's own, so the field has another name here.
     extras: Annotated[
         tuple[Annotated[str, Field(json_schema_extra={"enum": list(EXTRAS)})], ...], Field(alias="with")

@@ -108,7 +108,7 @@ class ResourcesConfig(Section):
     gpu: str | None = None
     """The GPU for the Triton runtime, by its name in the catalogue, e.g. `L4`; `none` for no GPU."""
     instances: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Copies of the model in one replica."""
+    """Copies of the model in one replica; the embedded engine runs each in a process of its own."""
 
 
 class TensorRTConfig(Section):

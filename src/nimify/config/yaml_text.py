@@ -50,6 +50,30 @@ def parse_yaml(text: str | bytes, *, source: str) -> Any:
         raise ConfigError(f"{problem}{line}.", field=source) from None
 
 
+def without_key(text: str, key: str) -> str:
+    """YAML text without one key of its mapping, every other line as it is; the text itself when it is not there.
+
+    The key must begin a line, as it does in block style, and what belongs to it goes with it: the comments between its
+    lines, but not those behind its last one.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.MappingNode):
+        return text
+    for name, value in root.value:
+        if name.value == key and not name.start_mark.column:
+            lines = text.splitlines(keepends=True)
+            return "".join((*lines[: name.start_mark.line], *lines[_last_line(value) + 1 :]))
+    return text
+
+
+def _last_line(node: yaml.Node) -> int:
+    """The line of the last thing in a node; its end mark may lie behind the comments that follow."""
+    if isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [(item,) for item in node.value]
+        return max(_last_line(part) for pair in pairs for part in pair)
+    return int(node.end_mark.line) - (node.end_mark.column == 0 and node.end_mark.line > node.start_mark.line)
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML without the traps: a key given twice is an error, and so is an alias (the way to a billion laughs)."""
 

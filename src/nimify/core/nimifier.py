@@ -32,6 +32,7 @@ from nimify.metrics.collectors.loader import check_collectors
 from nimify.planning.assets import Asset
 from nimify.planning.plan import ServicePlan
 from nimify.planning.planner import plan, plan_collectors, plan_pipeline
+from nimify.planning.tuned import asking_for, tuned_values
 from nimify.serving.processors.pipeline import ProcessorPipeline
 from nimify.serving.spec import PLAN_FILE, ServiceSpec
 from nimify.tensors import Signature
@@ -173,10 +174,11 @@ class Nimifier:
         sources = {asset.path: asset.source for asset in settings.assets}
         if golden.sample is not None:
             golden = golden.model_copy(update={"sample": str(sources[golden.sample])})
+        expected = asking_for(config, tuned_values(config))
         options = replace(
             self._options,
-            rows=config.batching.max_batch_size or self._options.rows,
-            threads=config.threads or self._options.threads,
+            rows=expected.batching.max_batch_size or self._options.rows,
+            threads=expected.threads or self._options.threads,
         )
         analyzer = ModelAnalyzer(options, golden=golden)
         with progress(f"Reading {path.name}", _size(path)) as report:

@@ -27,6 +27,7 @@ class ServerProcess:
 
     Attributes:
         url: Where it answers, e.g. `http://127.0.0.1:41873`.
+        grpc_url: Where gRPC answers, e.g. `grpc://127.0.0.1:41874`; empty when it is not served.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -36,6 +37,7 @@ class ServerProcess:
         self._reader = threading.Thread(target=self._read, name="nimify-serve-log", daemon=True)
         self._reader.start()
         self.url = ""
+        self.grpc_url = ""
 
     @classmethod
     def start(cls, bundle: Path, options: tuple[str, ...], *, ready_timeout_s: float) -> Self:
@@ -132,7 +134,11 @@ class ServerProcess:
             record = json.loads(line)
         except ValueError:
             return
-        if isinstance(record, dict) and record.get("event") == "ready" and "url" in record:
+        if not isinstance(record, dict):
+            return
+        if record.get("event") == "listening" and "grpc" in record:
+            self.grpc_url = f"grpc://{record['grpc']}"
+        elif record.get("event") == "ready" and "url" in record:
             self.url = str(record["url"])
             self._ready.set()
 

@@ -15,9 +15,13 @@ from nimify.serving.spec import PLAN_FILE, ServiceSpec
 if TYPE_CHECKING:
     from nimify.conformance.report import Report
     from nimify.core.deployments import DeployedService
+    from nimify.core.tuning import TuningWish
     from nimify.images.build import BuildOptions
     from nimify.images.record import BuildRecord
+    from nimify.loadtest.measurement import Glance
     from nimify.targets.target import Applied, Deployment
+    from nimify.tuning.report import TuningReport
+    from nimify.tuning.trial import Trial
 
 
 class NIMService:
@@ -97,12 +101,41 @@ class NIMService:
 
         return validate_service(url, Bundle.open(self.folder))
 
+    def tune(
+        self,
+        wish: TuningWish | None = None,
+        *,
+        watch: Callable[[Glance], None] | None = None,
+        tell: Callable[[Trial], None] = lambda _: None,
+    ) -> TuningReport:
+        """Measure which settings serve the bundle best on this machine, and write them into its nimify.yaml.
+
+        Args:
+            wish: How; against the latency that the plan promises when left out.
+            watch: Told several times a second how a measurement goes.
+            tell: Told of each trial that has ended.
+
+        Returns:
+            What was tried; the bundle was changed when it has changes, and the wish is no dry run.
+
+        Raises:
+            BundleEdited: Generated files were changed by their owner.
+            ConfigError: The wish cannot be fulfilled.
+            EnvironmentProblem: The bundle cannot be served as it is.
+        """
+        from nimify.core.tuning import TuningWish, tune
+        from nimify.loadtest.measurement import unwatched
+
+        report = tune(self.folder, wish or TuningWish(), watch=watch or unwatched, tell=tell)
+        vars(self).pop("spec", None)  # it may be another one now
+        return report
+
     def serve(
         self,
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        workers: int = 1,
+        workers: int | None = None,
         ready_timeout_s: float = 120.0,
         options: tuple[str, ...] = (),
     ) -> ServerProcess:
@@ -111,7 +144,7 @@ class NIMService:
         Args:
             host: Address to listen on.
             port: TCP port; 0 takes any free one, and `url` says which.
-            workers: Processes that answer.
+            workers: Processes that answer; as many as the plan has instances when left out.
             ready_timeout_s: How long loading the model may take.
             options: Further options of `nimify serve`, e.g. `("--max-queue-size", "16")`.
 
@@ -121,9 +154,10 @@ class NIMService:
         Raises:
             NimifyError: What kept the service from starting, as `nimify serve` says it.
         """
+        processes = () if workers is None else ("--workers", str(workers))
         return ServerProcess.start(
             self.folder,
-            ("--host", host, "--port", str(port), "--workers", str(workers), *options),
+            ("--host", host, "--port", str(port), *processes, *options),
             ready_timeout_s=ready_timeout_s,
         )
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.artifacts.settings import SETTINGS_FILE
-from nimify.config import ModelConfig, parse_yaml, read_yaml
+from nimify.config import ModelConfig, parse_yaml, read_yaml, without_key
 from nimify.errors import ConfigError, shortened
 from nimify.planning.assets import Asset, collect_assets
 
 _Path = tuple[str, ...]
 _LONGEST_VALUE: Final = 80
+_OURS: Final = "tuning"
+"""A section that nimify writes; its owner's words are those around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,10 @@ def _text(settings_file: Path, base: dict[str, Any], config: ModelConfig) -> str
     text = settings_file.read_text(encoding="utf-8")
     if ModelConfig.build(base) == config:
         return text
+    if _OURS in base and ModelConfig.build({_OURS: base[_OURS]}).tuning != config.tuning:
+        text, base = without_key(text, _OURS), {name: value for name, value in base.items() if name != _OURS}
+        if ModelConfig.build(base) == config:
+            return text
     fields = ModelConfig.model_fields.items()
     new = config.model_copy(update={name: field.default for name, field in fields if (field.alias or name) in base})
     longer = f"{text.rstrip()}\n\n{new.to_yaml()}"

@@ -29,7 +29,7 @@ class Glance:
         level: Connections or rate.
         share: How much of its time is over, from 0 to 1.
         requests: Answered or lost so far.
-        failed: How many of them were not answered with 200.
+        failed: How many of them were not answered right.
         throughput: Requests in a second since the glance before.
     """
 
@@ -54,14 +54,14 @@ class Measurement:
 
     Attributes:
         traffic: What is sent, and where to.
-        client: Asks the service for its metrics; impatient, as the load goes on meanwhile.
+        client: Asks the service for its metrics, impatient as the load goes on meanwhile; `None` when it has none.
         duration_s: How long to measure.
         warmup_s: How long to send before that.
         watch: Told how it goes.
     """
 
     traffic: Traffic
-    client: Client
+    client: Client | None
     duration_s: float
     warmup_s: float
     watch: Watch = unwatched

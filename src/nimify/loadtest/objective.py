@@ -46,6 +46,9 @@ class Objective:
             )
         return cls(match[1], float(match[2]) * _FACTORS[match[3]])
 
+    def __str__(self) -> str:
+        return f"{self.quantile}={self.latency_s * 1e3:g}ms"
+
     def kept(self, point: LoadPoint) -> bool:
         """Whether a measurement keeps it: enough answers in time, and none lost."""
         return not point.failed and point.latencies_s.get(self.quantile, float("inf")) <= self.latency_s
@@ -62,8 +65,11 @@ def highest_rate(
         measure: Measures an open loop of the given rate.
 
     Returns:
-        The best measurement that kept it (`None` when none did), and all that were made, by rising rate.
+        The best measurement that kept it (`None` when none did), and all that were made, by rising rate; none are made
+        when the closed loop got no answer.
     """
+    if not throughput:
+        return None, []
     points: list[LoadPoint] = []
     best: LoadPoint | None = None
     low, high = 0.0, throughput * _HEADROOM

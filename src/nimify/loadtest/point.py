@@ -43,7 +43,7 @@ class LoadPoint:
         level: Connections of a closed loop, or requests in a second of an open one.
         elapsed_s: How long it lasted, from the start to the last answer.
         requests: How many were sent, and answered or lost.
-        failures: How many were not answered with 200, by what happened to them.
+        failures: How many were not answered right, by what happened to them.
         latencies_s: Seconds from due to answered, by quantile; empty when nothing was answered.
         client_cpu: CPUs that the load generator took; see `BUSY`.
         server: What the service says of itself; `None` when it has no metrics.
@@ -84,12 +84,12 @@ class LoadPoint:
 
     @property
     def throughput(self) -> float:
-        """Requests answered with 200, in a second."""
+        """Requests answered right, in a second."""
         return (self.requests - self.failed) / self.elapsed_s
 
     @property
     def failed(self) -> int:
-        """Requests that were not answered with 200."""
+        """Requests that were not answered right: with HTTP's 200, or gRPC's OK."""
         return sum(self.failures.values())
 
     @property

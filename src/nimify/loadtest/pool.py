@@ -11,7 +11,8 @@ from typing import Final
 
 from nimify.conformance.address import Address
 from nimify.errors import EnvironmentProblem
-from nimify.loadtest.connection import Connection
+from nimify.loadtest.connection import Answered, Connection, Lost
+from nimify.loadtest.http_connection import HttpConnection
 from nimify.loadtest.recorder import Recorder
 
 _SWEEP_S: Final = 0.1
@@ -25,15 +26,17 @@ class Traffic:
 
     Attributes:
         address: Of the service.
-        wires: Whole requests, sent in turn.
+        wires: Requests as the connection takes them, sent in turn.
         timeout_s: How long one may take; its connection is then closed.
         tls: What to speak TLS with; `None` for plain text.
+        connection: Makes a connection of the protocol that is spoken.
     """
 
     address: Address
     wires: Sequence[bytes]
     timeout_s: float = 30.0
     tls: ssl.SSLContext | None = None
+    connection: Callable[[Answered, Lost], Connection] = HttpConnection
 
 
 class Pool:
@@ -107,7 +110,7 @@ class Pool:
         address = self._traffic.address
         async with asyncio.timeout(self._traffic.timeout_s):
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._answered, self._lost),
+                lambda: self._traffic.connection(self._answered, self._lost),
                 address.host,
                 address.port,
                 ssl=self._traffic.tls,
@@ -134,10 +137,12 @@ class Pool:
             else:
                 return
 
-    def _answered(self, connection: Connection, status: int) -> None:
+    def _answered(self, connection: Connection, failure: str) -> None:
         self._ended()
-        if connection.measured:
-            self._recorder.answered(status, connection.due_ns)
+        if connection.measured and failure:
+            self._recorder.failed(failure)
+        elif connection.measured:
+            self._recorder.answered(connection.due_ns)
         connection.due_ns = 0
         if not connection.keep_alive:
             connection.abort()

@@ -13,8 +13,10 @@ from nimify.metrics.prometheus_text import Scrape, parse
 _PATH: Final = "/v1/metrics"
 
 
-def sample(client: Client) -> Scrape | None:
-    """The service's metrics as they are now; `None` when it has none."""
+def sample(client: Client | None) -> Scrape | None:
+    """The service's metrics as they are now; `None` when it has none, or nobody knows where."""
+    if client is None:
+        return None
     try:
         answer = client.get(_PATH)
     except NoAnswer:

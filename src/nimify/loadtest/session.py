@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.conformance.address import Address
 from nimify.conformance.client import Client
 from nimify.errors import ConfigError
+from nimify.loadtest.endpoint import Endpoint
 from nimify.loadtest.measurement import Measurement, Watch, unwatched
 from nimify.loadtest.objective import Objective, highest_rate
 from nimify.loadtest.point import LoadPoint
-from nimify.loadtest.pool import Traffic
-from nimify.loadtest.request import LoadRequest, check_requests, described_requests, golden_requests
+from nimify.loadtest.protocol import WireProtocol
+from nimify.loadtest.request import LoadRequest, described_requests, golden_requests
 
 MANY_CONNECTIONS: Final = 64
 """Of the closed loop that tells the search for a rate where to begin."""
@@ -27,12 +27,13 @@ class LoadTest:
     """What is asked for.
 
     Attributes:
-        url: Where the service is.
+        url: Where the service is; see `nimify.loadtest.endpoint`.
         bundle: Folder whose golden requests are sent; values are drawn when left out.
         model: Which model to ask; may be left out when the service has only one.
         sample: Inputs to send, an .npz or .json file.
         lengths: Length of an input's free axes, by its name, for values that are drawn.
-        binary: Whether tensors travel as raw bytes rather than JSON.
+        protocol: `json`, `binary` or `grpc`; what the URL implies when left out.
+        metrics_url: Where the service tells of itself when that is not `url`; gRPC has no such place.
         connections: Closed loops to measure.
         rates: Open loops to measure, in requests in a second.
         objective: What the highest rate must keep, when one is to be searched.
@@ -48,7 +49,8 @@ class LoadTest:
     model: str | None = None
     sample: Path | None = None
     lengths: Mapping[str, int] = field(default_factory=dict)
-    binary: bool = False
+    protocol: str | None = None
+    metrics_url: str | None = None
     connections: Sequence[int] = ()
     rates: Sequence[float] = ()
     objective: Objective | None = None
@@ -66,7 +68,7 @@ class LoadReport:
     Attributes:
         url: Of the service.
         model: Its model.
-        protocol: `json` or `binary`.
+        protocol: `json`, `binary` or `grpc`.
         inputs: What was sent, in words.
         points: Every measurement, in the order of its kind and level.
         objective: What the highest rate had to keep; `None` when none was searched.
@@ -112,15 +114,8 @@ def run(test: LoadTest, *, watch: Watch = unwatched) -> LoadReport:
         ConfigError: The requests cannot be made.
         BundleError: The bundle cannot be read.
     """
-    address = Address.parse(test.url)
-    tls = address.tls(test.authorities)
-    client = Client(test.url, timeout_s=test.timeout_s, headers=test.headers, tls=tls)
-    requests = _requests(test, client)
-    check_requests(client, requests)
-    wires = [request.wire(address, test.headers) for request in requests]
-    traffic = Traffic(address, wires, test.timeout_s, tls)
-    metrics = Client(test.url, timeout_s=_METRICS_TIMEOUT_S, headers=test.headers, tls=tls)
-    measurement = Measurement(traffic, metrics, test.duration_s, test.warmup_s, watch)
+    load = prepared(test, watch=watch)
+    measurement = load.measurement
     points = [measurement.closed(count) for count in test.connections]
     points += [measurement.open(rate) for rate in test.rates]
     best: LoadPoint | None = None
@@ -132,23 +127,79 @@ def run(test: LoadTest, *, watch: Watch = unwatched) -> LoadReport:
         best, tried = highest_rate(test.objective, base, measurement.open)
         points += tried
     return LoadReport(
-        url=address.url,
-        model=requests[0].model,
-        protocol="binary" if test.binary else "json",
-        inputs=", ".join(request.name for request in requests[:4]),
+        url=load.url,
+        model=load.model,
+        protocol=load.protocol,
+        inputs=load.inputs,
         points=tuple(sorted(points, key=lambda point: (point.kind, point.level))),
         objective=test.objective,
         best=best,
     )
 
 
-def _requests(test: LoadTest, client: Client) -> list[LoadRequest]:
+@dataclass(frozen=True, slots=True)
+class PreparedLoad:
+    """A load that only has to be made.
+
+    Attributes:
+        measurement: Makes it.
+        url: Of the service.
+        protocol: `json`, `binary` or `grpc`.
+        requests: What is sent; each was answered right once.
+    """
+
+    measurement: Measurement
+    url: str
+    protocol: str
+    requests: tuple[LoadRequest, ...]
+
+    @property
+    def model(self) -> str:
+        """Which model is asked."""
+        return self.requests[0].model
+
+    @property
+    def inputs(self) -> str:
+        """What is sent, in words."""
+        return ", ".join(request.name for request in self.requests[:4])
+
+    @property
+    def rows(self) -> list[int]:
+        """The length of the first axis of each request; 1 where there is none."""
+        return [
+            max((array.shape[0] for array in request.inputs.values() if array.ndim), default=1)
+            for request in self.requests
+        ]
+
+
+def prepared(test: LoadTest, *, watch: Watch = unwatched) -> PreparedLoad:
+    """Make the requests of a load test, and send each of them once; raises as `run` does."""
+    endpoint = Endpoint.parse(test.url, test.protocol)
+    protocol = endpoint.protocol(test.headers, timeout_s=test.timeout_s, authorities=test.authorities)
+    requests = _requests(test, protocol)
+    for request in requests:
+        protocol.check(request)
+    traffic = protocol.traffic(requests, test.timeout_s)
+    measurement = Measurement(traffic, _metrics(test, endpoint), test.duration_s, test.warmup_s, watch)
+    return PreparedLoad(measurement, protocol.url, protocol.name, tuple(requests))
+
+
+def _metrics(test: LoadTest, endpoint: Endpoint) -> Client | None:
+    """Who asks the service how it does; nobody when it is not known where."""
+    url = test.metrics_url or endpoint.metrics_url
+    if url is None:
+        return None
+    tls = Endpoint.parse(url, "json", field="--metrics").address.tls(test.authorities)
+    return Client(url, timeout_s=_METRICS_TIMEOUT_S, headers=test.headers, tls=tls)
+
+
+def _requests(test: LoadTest, protocol: WireProtocol) -> list[LoadRequest]:
     if test.bundle is None or test.sample is not None:
-        return described_requests(client, test.model, sample=test.sample, lengths=test.lengths, binary=test.binary)
+        return described_requests(protocol, test.model, sample=test.sample, lengths=test.lengths)
     bundle = Bundle.open(test.bundle)
     golden = bundle.golden()
     if golden is None:
         raise ConfigError(
             f"'{test.bundle}' has no golden requests.", field="--bundle", remedy="Name your own inputs with --sample."
         )
-    return golden_requests(bundle.service, golden, binary=test.binary)
+    return golden_requests(bundle.service, golden, as_json=protocol.name == "json")

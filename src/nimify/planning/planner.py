@@ -24,6 +24,7 @@ from nimify.planning.repository import MODEL_VERSION, place_files
 from nimify.planning.resources import decide_cpu, decide_instances, decide_memory
 from nimify.planning.response_cache import decide_response_cache, randomness_findings
 from nimify.planning.tolerances import decide_tolerances
+from nimify.planning.tuned import as_measured, asking_for, outdated_findings, tuned_values
 from nimify.serving.spec import License, Limits, Pipeline, ProcessorStep, ServiceSpec
 from nimify.tensors import Signature
 
@@ -40,7 +41,9 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         ConfigError: Something was asked for that this model cannot do.
         UnsupportedModel: No engine executes it, or its files cannot be laid out.
     """
-    signature = analysis.model.signature
+    signature, digest = analysis.model.signature, analysis.model.digest
+    tuned, wish = tuned_values(config, digest), config
+    config = asking_for(wish, tuned)
     response_cache = decide_response_cache(analysis, config.response_cache)
     limit = config.resources.memory_limit
     batch_size = decide_batch_size(analysis, config.batching, limit and limit - response_cache.value)
@@ -66,12 +69,14 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         ),
         decide_tolerances(signature, config.golden),
     )
+    decisions = tuple(as_measured(decision, tuned) for decision in decisions)
     return ServicePlan(
         model=analysis.model,
         service=_service(analysis, config, decisions, api or signature),
         decisions=(*decisions, *decide_deployment(analysis, config.deployment, decisions)),
         findings=(
             *analysis.findings,
+            *outdated_findings(wish, digest),
             *portability_findings(signature, batch_size.value),
             *randomness_findings(analysis),
         ),
@@ -97,7 +102,7 @@ def _resources(
         max_body_bytes=_value(limits, "limits.max_body_bytes"),
         response_cache_bytes=response_cache_bytes,
     )
-    return [instances, *decide_cpu(analysis, asked, threads), *memory, decide_gpu(analysis, asked)]
+    return [instances, *decide_cpu(analysis, asked, threads, instances.value), *memory, decide_gpu(analysis, asked)]
 
 
 def _value(decisions: list[Decision], key: str) -> Any:
@@ -134,6 +139,7 @@ def _service(analysis: Analysis, config: ModelConfig, decisions: tuple[Decision,
         max_batch_size=decided["batching.max_batch_size"],
         max_queue_delay_us=decided["batching.max_queue_delay_us"],
         threads=decided["threads"],
+        instances=decided["resources.instances"],
         data_dependent=is_data_dependent(analysis.model.operators),
         repeatable=not analysis.random_operators,
         response_cache_bytes=decided["response_cache.size"],

@@ -40,13 +40,13 @@ def decide_instances(asked: ResourcesConfig) -> Decision:
     return asked_or_default("resources.instances", asked.instances, 1, reason)
 
 
-def decide_cpu(analysis: Analysis, asked: ResourcesConfig, threads: int) -> list[Decision]:
-    """`resources.cpu` and `resources.cpu_limit`.
+def decide_cpu(analysis: Analysis, asked: ResourcesConfig, threads: int, instances: int) -> list[Decision]:
+    """`resources.cpu` and `resources.cpu_limit`, for instances with so many threads each.
 
     Raises:
         ConfigError: The limit is below what is to be reserved.
     """
-    cpu = _cpu(analysis, asked, threads)
+    cpu = _cpu(analysis, asked, threads, instances)
     return [cpu, _cpu_limit(asked, cpu.value)]
 
 
@@ -76,16 +76,17 @@ def _with_response_cache(memory: Decision, size_bytes: int) -> Decision:
 
 
 def replica_bytes(figure: MemoryFigure, *, instances: int) -> int:
-    """What to reserve for a replica whose model takes what `figure` says."""
-    return _rounded(figure.base_bytes + figure.model_high_bytes * instances + SERVICE_BYTES)
+    """What to reserve for a replica whose model takes what `figure` says: each instance is a process of its own."""
+    return _rounded((figure.base_bytes + figure.model_high_bytes + SERVICE_BYTES) * instances)
 
 
-def _cpu(analysis: Analysis, asked: ResourcesConfig, threads: int) -> Decision:
+def _cpu(analysis: Analysis, asked: ResourcesConfig, threads: int, instances: int) -> Decision:
     key = "resources.cpu"
     if asked.cpu is not None:
         return Decision(key, asked.cpu, "You asked for it.", Basis.ASKED)
     if threads:
-        return Decision(key, threads, f"As many as the {threads} threads that you asked for.", Basis.ASKED)
+        each = f" in each of {instances} instances" if instances > 1 else ""
+        return Decision(key, threads * instances, f"As many as the {threads} threads{each}.", Basis.ASKED)
     if analysis.measured is not None:
         used, seconds = analysis.measured.threads, analysis.measured.points[0].p50_s
         where = _where(analysis.measured)
@@ -137,7 +138,7 @@ def _memory(analysis: Analysis, asked: ResourcesConfig, max_batch_size: int, ins
             f"What the model takes could not be estimated; this is {UNKNOWN_FACTOR} times its file of "
             f"{human_bytes(size)}, with room for the engine and the service."
         )
-        return Decision(key, _rounded(UNKNOWN_FACTOR * size * instances + 3 * SERVICE_BYTES), reason, Basis.DEFAULT)
+        return Decision(key, _rounded((UNKNOWN_FACTOR * size + 3 * SERVICE_BYTES) * instances), reason, Basis.DEFAULT)
     reason = _memory_reason(figure, instances, analysis.measured)
     return Decision(key, replica_bytes(figure, instances=instances), reason, _basis(figure))
 
@@ -147,16 +148,16 @@ def _where(measured: Measurement) -> str:
 
 
 def _memory_reason(figure: MemoryFigure, instances: int, measured: Measurement | None) -> str:
-    copies = f" in each of {instances} instances" if instances > 1 else ""
+    copies = f" in each of {instances} processes" if instances > 1 else ""
     if figure.measured and measured is not None:
         return (
-            f"Measured{_where(measured)}: {human_bytes(figure.model_bytes)} for the model{copies} and "
+            f"Measured{_where(measured)}: {human_bytes(figure.model_bytes)} for the model and "
             f"{human_bytes(figure.base_bytes)} for the engine at a batch of {figure.batch}, "
-            f"and {human_bytes(SERVICE_BYTES)} for the service."
+            f"and {human_bytes(SERVICE_BYTES)} for the service{copies}."
         )
     return (
-        f"Estimated at a batch of {figure.batch}: up to {human_bytes(figure.model_high_bytes)} for the model{copies}, "
-        f"{human_bytes(figure.base_bytes)} for the engine and {human_bytes(SERVICE_BYTES)} for the service."
+        f"Estimated at a batch of {figure.batch}: up to {human_bytes(figure.model_high_bytes)} for the model, "
+        f"{human_bytes(figure.base_bytes)} for the engine and {human_bytes(SERVICE_BYTES)} for the service{copies}."
     )
 
 

@@ -68,6 +68,7 @@ class Fronts:
         self._as_served = replace(
             context.spec,
             limits=limits,
+            instances=context.workers,
             response_cache_bytes=response_cache_bytes(context.spec, context.settings),
         )
         self._bulk = Bulk()
@@ -75,7 +76,7 @@ class Fronts:
             self._remembering(model), request_timeout_s=limits.request_timeout_s, metrics=metrics.model, log=context.log
         )
         self._statistics = ModelStatistics(context.spec, metrics.model, context.registry)
-        self._budget = BodyBudget.of_this_machine(longest_body=limits.max_body_bytes, workers=context.settings.workers)
+        self._budget = BodyBudget.of_this_machine(longest_body=limits.max_body_bytes, workers=context.workers)
         self.router = self._routes()
         self._http = self._http_server()
         self._grpc = None if context.grpc_listener is None else self._grpc_server()
@@ -111,7 +112,7 @@ class Fronts:
     def _remembering(self, model: ServedModel | TritonModel) -> Model:
         """The model behind a response cache, when there is to be one; Triton has its own."""
         context = self._context
-        size_bytes = self._as_served.response_cache_bytes // context.settings.workers
+        size_bytes = self._as_served.response_cache_bytes // context.workers
         self._metrics.model.cache_limit.set(float(size_bytes))
         if not size_bytes or context.settings.triton is not None:
             return model

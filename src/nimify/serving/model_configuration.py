@@ -103,7 +103,7 @@ def _instances(spec: ServiceSpec) -> dict[str, Any]:
     return {
         "name": f"{spec.name}_0",
         "kind": "KIND_CPU",
-        "count": 1,
+        "count": spec.instances,
         "gpus": [],
         "secondary_devices": [],
         "profile": [],

@@ -49,6 +49,7 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
     response_cache_bytes(spec, settings)  # raises what cannot be, before anything is opened
     if settings.tracing is not None:
         settings.tracing.check_installed()
+    workers = settings.workers_for(spec.instances)
     log = Log(settings.log_level, json_lines=settings.json_logs)
     entrance = Entrance.open(settings, log=log)
     _allow_open_files()
@@ -73,17 +74,18 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
             grpc_listener=grpc_listener,
             entrance=entrance,
             listener_passed=given is not None,
-            registry=Registry(workers=settings.workers),
+            workers=workers,
+            registry=Registry(workers=workers),
             board=Board(len(spec.collectors)),
             log=log,
             started_s=time.time(),
             signed=signed,
         )
-        if settings.workers == 1:
+        if workers == 1:
             return run_worker(context)
         from nimify.serving.supervisor import Supervisor
 
-        log.info("starting", url=url_of(listener, entrance.scheme), workers=settings.workers)
+        log.info("starting", url=url_of(listener, entrance.scheme), workers=workers)
         return Supervisor(context, run_worker).run()
     finally:
         listener.close()

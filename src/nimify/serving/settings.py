@@ -53,7 +53,7 @@ class ServiceSettings:
         port: TCP port of HTTP; 0 for any free one.
         grpc: Whether gRPC is served beside HTTP.
         grpc_port: TCP port of gRPC; `None` for 8001, or for any free one when `port` is 0.
-        workers: Processes that answer; 1 serves from this one.
+        workers: Processes that answer; 1 serves from this one, `None` takes as many as the plan has instances.
         log_level: `trace`, `debug`, `info`, `warning`, `error` or `critical`.
         json_logs: One JSON object a line instead of readable text.
         verify: Whether model files are checked against their digests before they are loaded.
@@ -73,7 +73,7 @@ class ServiceSettings:
     port: int = HTTP_PORT
     grpc: bool = True
     grpc_port: int | None = None
-    workers: int = 1
+    workers: int | None = None
     log_level: str = "info"
     json_logs: bool = False
     verify: bool = True
@@ -100,9 +100,9 @@ class ServiceSettings:
                 field="gRPC port",
                 remedy="Choose one with --grpc-port, or leave gRPC out with --no-grpc.",
             )
-        if not 1 <= self.workers <= _MAX_WORKERS:
+        if self.workers is not None and not 1 <= self.workers <= _MAX_WORKERS:
             raise ConfigError(f"must be from 1 to {_MAX_WORKERS}, not {self.workers}.", field="workers")
-        if self.triton is not None and self.workers > 1:
+        if self.triton is not None and (self.workers or 1) > 1:
             raise ConfigError(
                 "must be 1 with Triton: it runs the model in threads of its own.",
                 field="workers",
@@ -128,6 +128,12 @@ class ServiceSettings:
         if self.grpc_port is not None:
             return self.grpc_port
         return GRPC_PORT if self.port else 0
+
+    def workers_for(self, instances: int) -> int:
+        """How many processes answer for a plan with so many instances; Triton runs instances by itself."""
+        if self.triton is not None:
+            return 1
+        return self.workers or instances
 
     def limits_over(self, bundle_limits: Limits) -> Limits:
         """The bundle's limits with ours in their place."""

@@ -118,6 +118,7 @@ class ServiceSpec:
         max_queue_delay_us: How long a request may wait for company, in microseconds; 0: never.
         threads: Threads inside the engine; 0: as many as the process may use.
         collectors: What adds metrics of the owner's own to `/v1/metrics`.
+        instances: Copies of the model in one replica; the embedded engine runs each in a process of its own.
         data_dependent: Whether the values of an input, and not only its shape, may decide how long a run takes.
         repeatable: Whether equal requests get equal answers, so that these may be remembered; false in doubt.
         response_cache_bytes: What answers that are remembered may take; 0 when none are.
@@ -135,6 +136,7 @@ class ServiceSpec:
     max_batch_size: int = 0
     max_queue_delay_us: int = 0
     threads: int = 0
+    instances: int = 1
     data_dependent: bool = False
     repeatable: bool = False
     response_cache_bytes: int = 0
@@ -153,7 +155,7 @@ class ServiceSpec:
         """The inverse of `to_dict`.
 
         Raises:
-            KeyError, TypeError: A key is missing or unknown, or holds something of another type.
+            KeyError, TypeError, ValueError: A key is missing or unknown, or holds something that cannot be.
         """
         spec = cls(
             **{
@@ -173,6 +175,8 @@ class ServiceSpec:
         steps = (*spec.pipeline.before, *spec.pipeline.after, *spec.collectors)
         for part in (spec, *spec.model_files, *steps, spec.limits, spec.license):
             _check_types(part)
+        if spec.instances < 1:
+            raise ValueError("a service without an instance")
         return spec
 
     @classmethod

@@ -30,7 +30,7 @@ _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
-    """Runs `settings.workers` copies of a worker."""
+    """Runs `context.workers` copies of a worker."""
 
     def __init__(self, context: WorkerContext, run: Callable[[WorkerContext], int]) -> None:
         self._context = context
@@ -47,7 +47,7 @@ class Supervisor:
     def run(self) -> int:
         """Serve until a signal ends it; the exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        for slot in range(self._context.settings.workers):
+        for slot in range(self._context.workers):
             self._start(slot, replacement=False)
         while self._slots or (self._due_s and not self._stopping):
             self._wait()

@@ -146,7 +146,7 @@ class _Worker:
         return ServedModel(
             context.spec,
             context.bundle,
-            threads=context.spec.threads or max(1, available_cpus() // context.settings.workers),
+            threads=context.spec.threads or max(1, available_cpus() // context.workers),
             limits=self._limits,
             metrics=self._metrics.model,
             log=self._log,

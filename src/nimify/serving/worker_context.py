@@ -24,6 +24,7 @@ class WorkerContext:
     """What a worker is given.
 
     Attributes:
+        workers: How many there are.
         entrance: The gate and the certificate of every port.
         grpc_listener: The socket of gRPC; `None` when it is not served, or not by us.
         slot: Which row of the shared metrics is its own.
@@ -42,6 +43,7 @@ class WorkerContext:
     registry: Registry
     log: Log
     entrance: Entrance
+    workers: int = 1
     grpc_listener: socket.socket | None = None
     slot: int = 0
     replacement: bool = False

@@ -77,6 +77,30 @@ def test_the_binary_form_is_measured_too(run: Run, service: RunningService, bund
     assert (code, json.loads(out)["protocol"]) == (0, "binary")
 
 
+def test_a_bundle_is_measured_over_grpc(run: Run, bundle: Path) -> None:
+    """The port that was chosen for it is found, and its metrics are read from the other one."""
+    code, out, _ = run(str(bundle), "--protocol", "grpc", "-c", "2", "--json", *QUICK)
+    report = json.loads(out)
+    assert (code, report["protocol"], report["points"][0]["failures"]) == (0, "grpc", {})
+    assert report["points"][0]["server"]["memory_bytes"] > 0
+
+
+def test_a_url_says_that_grpc_is_spoken(run: Run, service: RunningService) -> None:
+    """The model's inputs are asked for over gRPC as well; without its metrics the service's columns stay empty."""
+    code, out, _ = run(f"grpc://{service.grpc_address}", "-c", "1", *QUICK)
+    assert (code, "grpc, sending drawn values" in out) == (0, True)
+    row = next(line for line in out.splitlines() if "1 connection" in line)
+    assert row.split()[-3:] == ["-", "-", "-"]
+
+
+def test_the_page_of_a_grpc_test_says_so(run: Run, service: RunningService, tmp_path: Path) -> None:
+    """The same page, with the address of gRPC."""
+    url = f"grpc://{service.grpc_address}"
+    code, _, _ = run(url, "--metrics", service.url, "-c", "1,2", "--report", "load.html", *QUICK)
+    page = (tmp_path / "load.html").read_text()
+    assert (code, f"{url}, grpc" in page) == (0, True)
+
+
 def test_a_search_that_finds_nothing_fails(run: Run, service: RunningService) -> None:
     """No service answers within a microsecond."""
     code, out, _ = run(service.url, "-c", "1", "--objective", "p50=1us", *QUICK)
@@ -90,6 +114,14 @@ def test_a_search_that_finds_nothing_fails(run: Run, service: RunningService) ->
         (("127.0.0.1:1",), 5, "cannot be used"),
         (("http://x:y",), 2, "no address"),
         (("{url}", "--model", "other"), 5, "/v2/models/other"),
+        (("grpc://127.0.0.1:1",), 5, "cannot be used"),
+        (("grpc://127.0.0.1",), 2, "no address of gRPC"),
+        (("grpc://127.0.0.1:1/v2",), 2, "no address of gRPC"),
+        (("{url}", "--protocol", "grpc"), 2, "grpc://HOST:PORT"),
+        (("{grpc}", "--protocol", "binary"), 2, "http://HOST:PORT"),
+        (("{grpc}", "--model", "other"), 5, "NOT_FOUND"),
+        (("{grpc}", "--header", "Host: x"), 2, "cannot be sent over gRPC"),
+        (("{grpc}", "--metrics", "grpc://127.0.0.1:1"), 2, "no address of HTTP"),
         (("{url}", "--axis", "nothing=3"), 2, "no input 'nothing'"),
         (("{url}", "-c", "0"), 2, "no list of connections"),
         (("{url}", "--rate", "nan"), 2, "no list of rates"),
@@ -103,5 +135,6 @@ def test_misuse_is_explained(
     run: Run, service: RunningService, arguments: tuple[str, ...], code: int, says: str
 ) -> None:
     """One line, the right status, and no traceback."""
-    found, _, err = run(*(argument.format(url=service.url) for argument in arguments))
+    urls = {"url": service.url, "grpc": f"grpc://{service.grpc_address}"}
+    found, _, err = run(*(argument.format(**urls) for argument in arguments))
     assert (found, says in err, "Traceback" in err) == (code, True, False)

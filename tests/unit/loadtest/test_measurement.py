@@ -14,7 +14,6 @@ from nimify.errors import EnvironmentProblem
 from nimify.loadtest.loops import MAX_CONNECTIONS
 from nimify.loadtest.measurement import Glance, Measurement
 from nimify.loadtest.pool import Traffic
-from nimify.loadtest.request import LoadRequest
 from nimify.loadtest.session import LoadTest, run
 
 if TYPE_CHECKING:
@@ -22,14 +21,16 @@ if TYPE_CHECKING:
     from tests.unit.loadtest.conftest import MannersService
 
 
+WIRE = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\ncontent-length: 2\r\n\r\n{}"
+
+
 def measurement(
     service: MannersService, *, duration_s: float = 0.5, timeout_s: float = 5.0, watch: list[Glance] | None = None
 ) -> Measurement:
     address = Address.parse(service.url)
-    wire = LoadRequest("one", "m", b"{}", {}).wire(address, {})
     client = Client(service.url, timeout_s=0.1)
     glances: list[Glance] = [] if watch is None else watch
-    return Measurement(Traffic(address, [wire], timeout_s), client, duration_s, 0.1, glances.append)
+    return Measurement(Traffic(address, [WIRE], timeout_s), client, duration_s, 0.1, glances.append)
 
 
 def test_a_closed_loop_counts_every_answer(service: MannersService) -> None:

@@ -10,6 +10,7 @@ import pytest
 from nimify.errors import ConfigError
 from nimify.serving.settings import ServiceSettings, TlsFiles
 from nimify.serving.spec import Limits
+from nimify.serving.triton.settings import TritonSettings
 
 
 def settings(environment: dict[str, str] | None = None, **options: Any) -> ServiceSettings:
@@ -18,7 +19,7 @@ def settings(environment: dict[str, str] | None = None, **options: Any) -> Servi
 
 def test_nothing_given_means_loopback_and_one_worker() -> None:
     """The defaults listen to this machine only."""
-    assert settings() == ServiceSettings(host="127.0.0.1", port=8000, workers=1, log_level="info")
+    assert settings() == ServiceSettings(host="127.0.0.1", port=8000, workers=None, log_level="info")
 
 
 @pytest.mark.parametrize(
@@ -154,3 +155,10 @@ def test_origins_are_exact() -> None:
     for origin in ("a.example", "https://a.example/", "https://A.example", "https://*.example", "null", "https://a b"):
         with pytest.raises(ConfigError, match="is no origin"):
             settings(cors_origins=(origin,))
+
+
+def test_triton_runs_the_instances_of_the_plan_by_itself() -> None:
+    """Instances are worker processes of the embedded engine only, and an option overrules them."""
+    assert ServiceSettings().workers_for(3) == 3
+    assert ServiceSettings(workers=2).workers_for(3) == 2
+    assert ServiceSettings(triton=TritonSettings()).workers_for(3) == 1

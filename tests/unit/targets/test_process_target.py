@@ -230,7 +230,7 @@ def test_a_forecast_names_what_would_change_and_changes_nothing(bundle: Path) ->
     forecast = foresee("process", order_for(changed(bundle, "2.0.0"), settings={**FREE, "workers": "2"}))
 
     assert "changed plan.json" in forecast.changes
-    assert "set workers to 2, which is 1" in forecast.changes
+    assert "set workers to 2, which is 0" in forecast.changes
     assert {finding.code for finding in forecast.findings} == {"bundle.edited-files"}
     assert len(Revisions(folder_of(bundle).revisions).all()) == 1
 

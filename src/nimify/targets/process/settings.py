@@ -19,14 +19,14 @@ class ProcessSettings:
         host: Address to listen on; loopback unless told.
         port: TCP port of HTTP; 0 for any free one, which the service then keeps.
         grpc_port: TCP port of gRPC; 0 for any free one.
-        workers: Processes that answer.
+        workers: Processes that answer; 0 for as many as the plan has instances.
         log_level: The least important events that are logged.
     """
 
     host: str = "127.0.0.1"
     port: int = HTTP_PORT
     grpc_port: int = GRPC_PORT
-    workers: int = 1
+    workers: int = 0
     log_level: str = "info"
 
     @classmethod
@@ -54,4 +54,5 @@ class ProcessSettings:
 
     def options(self) -> tuple[str, ...]:
         """The options of `nimify serve`, but for the address."""
-        return ("--workers", str(self.workers), "--log-level", self.log_level, "--log-format", "json")
+        workers = ("--workers", str(self.workers)) if self.workers else ()
+        return (*workers, "--log-level", self.log_level, "--log-format", "json")

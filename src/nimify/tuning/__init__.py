@@ -1,0 +1,1 @@
+"""Which settings serve a bundle best on this machine: measured, repeated against the noise, and with the reason."""
