@@ -224,7 +224,8 @@ def main() -> None:
         if line.startswith(beginning):
             die(message)
     kubectl(arguments[0], arguments)
-    save()
+    if arguments[0] != "auth":  # several are asked at once, and change nothing
+        save()
 
 
 main()

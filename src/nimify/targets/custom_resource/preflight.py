@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
@@ -61,7 +62,9 @@ def permission_findings(cluster: Cluster, kind: ResourceKind) -> Iterator[Findin
         ("list", "pods"),
         ("get", "deployments.apps"),
     ]
-    refused = [f"{verb} {resource}" for verb, resource in asked if not cluster.may(verb, resource)]
+    with ThreadPoolExecutor(max_workers=len(asked)) as pool:
+        allowed = list(pool.map(lambda pair: cluster.may(*pair), asked))
+    refused = [f"{verb} {resource}" for (verb, resource), may in zip(asked, allowed, strict=True) if not may]
     if refused:
         message = f"You may not, in this namespace: {', '.join(refused)}."
         remedy = "Ask an administrator for a Role with these permissions."
