@@ -8,6 +8,7 @@ still that for the resource before; `forbidden`, `kinds`, `port`, `fail` and the
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 FILE: Final = Path(os.environ["FAKE_CLUSTER"])
+LOCK: Final = FILE.with_suffix(".lock").open("w")
+fcntl.flock(LOCK, fcntl.LOCK_EX)  # the Lease is renewed beside everything else
 STATE: Final[dict[str, Any]] = json.loads(FILE.read_text())
 STORE: Final[dict[str, Any]] = STATE.setdefault("store", {})
 LABELS: Final = {"app": "tiny"}
@@ -212,6 +215,7 @@ def kubectl(verb: str, arguments: list[str]) -> None:
         say("the last words of the pod")
     elif verb == "port-forward":
         say(f"Forwarding from 127.0.0.1:{STATE['port']} -> 8000")
+        LOCK.close()
         time.sleep(600)
 
 
@@ -224,8 +228,7 @@ def main() -> None:
         if line.startswith(beginning):
             die(message)
     kubectl(arguments[0], arguments)
-    if arguments[0] != "auth":  # several are asked at once, and change nothing
-        save()
+    save()
 
 
 main()

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from nimify.core.deployments import DeployedService, deploy, foresee, order_for
-from nimify.errors import BundleDamaged, ConfigError, DeployError, LeftDegraded, NotDeployed, RolledBack
+from nimify.errors import BundleDamaged, ConfigError, LeftDegraded, NotDeployed, RolledBack
 from nimify.images.reference import ImageName
 from nimify.targets.custom_resource import inference_service, nim_service
 from nimify.targets.custom_resource.document import filled

@@ -52,10 +52,10 @@ class CloudTarget:
     def preflight(self, order: Order | None) -> Forecast:
         """See the contract."""
         cloud = self.cloud(_ANY if order is None else order.reference)
-        machine = self._machine_findings(cloud)
         if order is None or order.bundle is None:
-            return Forecast(tuple(machine))
+            return Forecast(tuple(self._machine_findings(cloud)))
         self._check(cloud, order)
+        machine = self._machine_findings(cloud)
         if not order.image:
             remedy = "Name it with --image; nimify build --push makes one."
             message = f"The {self.name} target needs a container image in a registry."

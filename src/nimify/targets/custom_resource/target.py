@@ -59,14 +59,14 @@ class CustomResourceTarget:
     def preflight(self, order: Order | None) -> Forecast:
         """See the contract."""
         cluster = _cluster(Reference("any") if order is None else order.reference)
-        machine = machine_findings(cluster, self.kind)
         if order is None or order.bundle is None:
-            return Forecast(tuple(machine))
+            return Forecast(tuple(machine_findings(cluster, self.kind)))
         ResourceSettings.parse(order.settings, target=self.kind.target)
         lacking = list(order_findings(self.kind, order))
         if lacking:
-            return Forecast((*machine, *lacking))
+            return Forecast(tuple(lacking))
         document, where = written(self.kind, order, order.bundle)
+        machine = machine_findings(cluster, self.kind)
         if machine:
             return Forecast(tuple(machine), (where,))
         try:
