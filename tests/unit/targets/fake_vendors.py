@@ -11,8 +11,6 @@ import json
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -44,6 +42,7 @@ def shelf(name: str) -> dict[str, Any]:
 
 
 def loaded(path: str) -> dict[str, Any]:
+    sys.path.append(os.environ["FAKE_LIBRARIES"])
     import yaml
 
     document: dict[str, Any] = yaml.safe_load(Path(path).read_text())
@@ -52,6 +51,9 @@ def loaded(path: str) -> dict[str, Any]:
 
 def asked(path: str, body: bytes) -> bytes:
     """What the release answers, by a real service."""
+    import urllib.error
+    import urllib.request
+
     url = f"http://127.0.0.1:{STATE['port']}{path}"
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:

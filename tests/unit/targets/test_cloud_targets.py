@@ -118,9 +118,10 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCloud:
     programs.mkdir()
     for name in ("aws", "gcloud", "az"):
         program = programs / name
-        program.write_text(f"#!{sys.executable} -E\n{FAKE.read_text()}")
+        program.write_text(f"#!{sys.executable} -SE\n{FAKE.read_text()}")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_LIBRARIES", str(Path(yaml.__file__).parents[1]))
     monkeypatch.setenv("FAKE_CLOUD", str(tmp_path / "cloud.json"))
     monkeypatch.setattr("nimify.targets.cloud.rollout.POLL_S", 0.02)
     return FakeCloud(tmp_path)
@@ -204,7 +205,7 @@ def test_a_release_that_does_not_come_up_changes_nothing(
     assert status.live == live
 
 
-@each_target
+@pytest.mark.parametrize("target", ["sagemaker", "cloud-run"])
 def test_a_wrong_answer_is_never_left_live(
     target: str,
     bundle: Path,
@@ -280,23 +281,22 @@ def test_somebody_who_is_not_signed_in_is_told_how(target: str, bundle: Path, cl
     assert [found.code for found in elsewhere.findings] == [f"{target}.registry"]
 
 
-HOSTILE = ["-x", "--region=evil", "a b", "$(id)", "x\ny", "../x", "a/b/c/d", "", "{{x}}", "file:///etc/passwd", "é"]
+HOSTILE = ["-x", "--region=evil", "a b", "$(id)", "x\ny", "../x", "a//b", "{{x}}", "file:///etc/passwd", "é"]
 
 
 @each_target
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_words_reach_no_tool(text: str, target: str, bundle: Path, cloud: FakeCloud) -> None:
+def test_hostile_words_reach_no_tool(target: str, bundle: Path, cloud: FakeCloud) -> None:
     """Image, namespace, name and every setting are held to their grammars before anything is run with them."""
     vendor = VENDORS[target]
     good = order_for(bundle, image=f"{vendor.registry}:1", settings=vendor.settings)
-    texts = [name for name in ("role", "instance_type", "machine", "gpu", "auth") if name in settings_of(target)]
-    orders = [replace(good, settings={**vendor.settings, name: text}) for name in texts if text or name == "role"]
-    if text:
+    names = {"role", "instance_type", "machine", "gpu", "auth"} & settings_of(target)
+    for text in HOSTILE:
+        orders = [replace(good, settings={**vendor.settings, name: text}) for name in names]
         orders += [replace(good, image=text), replace(good, reference=replace(good.reference, namespace=text))]
-    for order in orders:
-        with pytest.raises(ConfigError):
-            foresee(target, order)
-    assert not cloud.changes()
+        for order in orders:
+            with pytest.raises(ConfigError):
+                foresee(target, order)
+    assert not cloud.calls
 
 
 def settings_of(target: str) -> set[str]:
