@@ -1,7 +1,7 @@
 """The service as containers start it: `python -m nimify.serving`, without the command line and its libraries.
 
 Everything comes from environment variables (docs/guide/build.md). The one argument that is taken is `serve`, which
-SageMaker starts containers with; it changes nothing.
+SageMaker starts containers with, and nobody else: where the environment names no platform, it is taken for that one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from nimify.errors import ConfigError, NimifyError
+from nimify.serving.platform import started_with_serve
 
 BUNDLE: Final = "/opt/nim/bundle"
 """Where images have the bundle."""
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
                 field="arguments",
                 remedy="Settings are environment variables, e.g. NIM_HTTP_API_PORT.",
             )
-        return _serve(environment)
+        return _serve(started_with_serve(environment) if arguments else environment)
     except NimifyError as error:
         sys.stderr.write(f"Error: {error.message}\n" + (f"{error.remedy}\n" if error.remedy else ""))
         return error.exit_code

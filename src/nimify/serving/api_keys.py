@@ -79,6 +79,7 @@ class RotatedKeys:
     Args:
         path: The file or folder.
         open_health: Whether what orchestrators ask is answered without a key.
+        health_route: What the platform asks besides; empty for nothing.
 
     Attributes:
         access: The gate.
@@ -87,13 +88,12 @@ class RotatedKeys:
         ConfigError: See `read_keys`.
     """
 
-    def __init__(self, path: Path, *, open_health: bool, log: Log) -> None:
+    def __init__(self, path: Path, *, open_health: bool, health_route: str = "", log: Log) -> None:
         self._path = path
         self._log = log
         self._stamped = Stamped(self._files)
-        self.access = KeyAccess(
-            KeyDigests(read_keys(path)), open_targets=HEALTH_TARGETS if open_health else frozenset()
-        )
+        targets = HEALTH_TARGETS | ({health_route.encode()} if health_route else frozenset())
+        self.access = KeyAccess(KeyDigests(read_keys(path)), open_targets=targets if open_health else frozenset())
 
     def refresh(self) -> None:
         """Read the keys again if their files have changed."""

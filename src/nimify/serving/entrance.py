@@ -41,7 +41,12 @@ class Entrance:
             tls = ServerTls(settings.tls, log=log)
             checks.append(tls.refresh)
         if settings.api_keys_file is not None:
-            keys = RotatedKeys(settings.api_keys_file, open_health=settings.open_health, log=log)
+            keys = RotatedKeys(
+                settings.api_keys_file,
+                open_health=settings.open_health,
+                health_route="" if settings.platform is None else settings.platform.health_route,
+                log=log,
+            )
             access = keys.access
             checks.append(keys.refresh)
         return cls(access, tls, tuple(checks))

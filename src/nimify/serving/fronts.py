@@ -17,6 +17,7 @@ from nimify.serving.http.inference_v1 import add_v1_inference
 from nimify.serving.http.inference_v2 import add_v2_routes
 from nimify.serving.http.management import add_management_routes
 from nimify.serving.http.model_information import add_model_information
+from nimify.serving.http.platform_routes import add_platform_routes
 from nimify.serving.http.router import Router
 from nimify.serving.http.server import HttpServer
 from nimify.serving.lifecycle import Lifecycle
@@ -47,6 +48,7 @@ class Fronts:
 
     Raises:
         BundleDamaged: A file of the bundle cannot be read.
+        ConfigError: A route of the platform is that of something else.
         NimifyError: A processor cannot be loaded.
     """
 
@@ -138,6 +140,8 @@ class Fronts:
         add_v1_inference(router, spec, pipeline, data_plane, self._bulk, log, max_queue_size=limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane, self._bulk, log)
         add_model_information(router, self._as_served, self._lifecycle, self._statistics)
+        if (platform := context.settings.platform) is not None:
+            add_platform_routes(router, platform, spec, self._lifecycle, data_plane, self._bulk, log)
         return router
 
     def _http_server(self) -> HttpServer:

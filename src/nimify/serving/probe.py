@@ -20,11 +20,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from nimify.serving.ports import HTTP_PORT, HTTP_PORT_VARIABLES
+from nimify.errors import ConfigError
+from nimify.serving.platform import Platform, platform_of, port_variables, started_with_serve
+from nimify.serving.ports import HTTP_PORT
 
 _HOST: Final = "127.0.0.1"
 _TIMEOUT_S: Final = 4.0
 _CHUNK: Final = 1 << 16
+_FIRST_PROCESS: Final = Path("/proc/1/cmdline")
+"""In a container, the service with its arguments."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -84,11 +88,23 @@ def _connection(port: int, *, secure: bool) -> http.client.HTTPConnection:
 
 
 def _port(environment: Mapping[str, str]) -> int:
-    for variable in HTTP_PORT_VARIABLES:
+    platform = _platform(environment)
+    for variable in port_variables(platform):
         text = environment.get(variable, "").strip()
         if text.isascii() and text.isdigit():
             return int(text)
-    return HTTP_PORT
+    return HTTP_PORT if platform is None else platform.port
+
+
+def _platform(environment: Mapping[str, str]) -> Platform | None:
+    """The platform, as the service beside us sees it."""
+    with suppress(OSError):
+        if _FIRST_PROCESS.read_bytes().endswith(b"\0nimify.serving\0serve\0"):
+            environment = started_with_serve(environment)
+    try:
+        return platform_of(environment)
+    except ConfigError:
+        return None  # which the service has refused to start with
 
 
 def _relay(port: int, source: BinaryIO, target: BinaryIO) -> int:

@@ -15,7 +15,8 @@ from typing import Any, Final
 from nimify.errors import ConfigError
 from nimify.quantities import parse_size
 from nimify.serving.logs import LEVELS
-from nimify.serving.ports import GRPC_PORT, HTTP_PORT, HTTP_PORT_VARIABLES
+from nimify.serving.platform import Platform, platform_of, port_variables
+from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 from nimify.serving.spec import Limits
 from nimify.serving.tracing.settings import TracingSettings
 from nimify.serving.triton.settings import TritonSettings
@@ -67,6 +68,7 @@ class ServiceSettings:
         response_cache: Bytes for answers that are remembered, 0 for none; `None` for what the bundle says.
         tracing: How requests are traced; `None` when they are not.
         triton: How Triton executes the model; `None` for the engine that the plan names. gRPC is Triton's own then.
+        platform: Whose container contract is kept besides; `None` for none.
     """
 
     host: str = "127.0.0.1"
@@ -86,6 +88,7 @@ class ServiceSettings:
     response_cache: int | None = None
     tracing: TracingSettings | None = None
     triton: TritonSettings | None = None
+    platform: Platform | None = None
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -114,6 +117,7 @@ class ServiceSettings:
             )
         if self.log_level not in LEVELS:
             raise ConfigError(f"must be one of {', '.join(LEVELS)}, not '{self.log_level}'.", field="log level")
+        self._check_platform()
         for origin in self.cors_origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ConfigError(
@@ -121,6 +125,16 @@ class ServiceSettings:
                     "https://app.example.com",
                     field="CORS origins",
                 )
+
+    def _check_platform(self) -> None:
+        """Refuse a health route that, open to everybody, would open inference with it."""
+        guarded = self.api_keys_file is not None and self.open_health
+        if guarded and self.platform is not None and self.platform.one_route:
+            raise ConfigError(
+                "must be another route than AIP_PREDICT_ROUTE where API keys are asked for.",
+                field="AIP_HEALTH_ROUTE",
+                remedy="Name both routes when the model is uploaded, e.g. /health and /predict.",
+            )
 
     @property
     def effective_grpc_port(self) -> int:
@@ -155,10 +169,14 @@ class ServiceSettings:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field, variable, read in _FIELDS:
+    platform = platform_of(environment)
+    found: dict[str, Any] = {} if platform is None else {"platform": platform}
+    ports = tuple(("port", variable, _whole_number) for variable in port_variables(platform))
+    for field, variable, read in (*ports, *_FIELDS):
         if field not in found and environment.get(variable, "").strip():
             found[field] = read(environment[variable].strip(), variable)
+    if platform is not None:
+        found.setdefault("port", platform.port)
     if (tls := _tls_files(environment)) is not None:
         found["tls"] = tls
     if (tracing := TracingSettings.if_enabled(environment)) is not None:
@@ -224,7 +242,6 @@ def _needed(environment: Mapping[str, str], variables: tuple[str, ...], mode: st
 
 _Reader = Callable[[str, str], Any]
 _FIELDS: Final[tuple[tuple[str, str, _Reader], ...]] = (
-    *(("port", variable, _whole_number) for variable in HTTP_PORT_VARIABLES),
     *(("grpc_port", variable, _whole_number) for variable in _GRPC_PORT_VARIABLES),
     ("workers", "NIM_HTTP_MAX_WORKERS", _whole_number),
     ("log_level", "NIM_LOG_LEVEL", _level),
@@ -236,4 +253,4 @@ _FIELDS: Final[tuple[tuple[str, str, _Reader], ...]] = (
     ("response_cache", "NIMIFY_RESPONSE_CACHE", _size),
     ("cors_origins", "NIMIFY_CORS_ORIGINS", _origins),
 )
-"""What a variable sets, and how it is read; the first one that is not empty wins."""
+"""What a variable sets beside the port, and how it is read; the first one that is not empty wins."""

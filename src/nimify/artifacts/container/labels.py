@@ -39,6 +39,8 @@ def image_labels(service: ServiceSpec, *, family: str, openapi: bytes) -> dict[s
         "com.nvidia.nim.version": service.version,
         "com.nvidia.nim.type": "triton" if family == "triton" else "",
         "com.nvidia.nim.inference_protocol": "http",
+        # SageMaker may then choose the port, as it must where an endpoint has several containers.
+        "com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true",
         "io.nimify.family": family,
         "io.nimify.generator-version": __version__,
         "io.nimify.model-digest": service.model_digest,
