@@ -15,8 +15,9 @@ TRITON_PYTHON ?= /usr/bin/python3
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-chart test-monitoring test-triton test-supply-chain test-container check fmt docs \
-  goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
+.PHONY: help setup tools demo test fuzz soak soak-rollouts test-chart test-monitoring test-triton test-supply-chain \
+  test-container check fmt docs goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates \
+  bench-shapes bench-analysis clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -38,7 +39,16 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not chart and not container and not monitoring and not supply_chain and not triton"
+	$(BIN)/python -m pytest -m "not chart and not container and not fuzz and not monitoring and not supply_chain and not triton"
+
+fuzz: $(VENV)/.ready ## send nonsense to a service for FUZZ_SECONDS=60, from FUZZ_SEED=n; FUZZ_REPLAY=file sends one case
+	$(BIN)/python -m pytest tests/service/fuzz -m fuzz -p no:randomly -s $(ARGS)
+
+soak: $(VENV)/.ready ## half an hour of load with faults: memory, descriptors and latency stay; ARGS="--minutes 5"
+	$(BIN)/python -m tests.soak.faults $(ARGS)
+
+soak-rollouts: $(VENV)/.ready ## 100 000 requests while releases take over from each other: none is lost
+	$(BIN)/python -m tests.soak.rollouts $(ARGS)
 
 test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
 	$(BIN)/python -m pytest tests/triton
@@ -130,5 +140,5 @@ bench-analysis: $(VENV)/.ready ## what an analysis costs, by weights and by node
 	@touch $@
 
 clean: ## remove what the tasks made
-	rm -rf $(VENV) .tools .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist \
+	rm -rf $(VENV) .tools .demo .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis dist \
 	  benchmarks/.models benchmarks/results

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any, Final
 
 import click
@@ -55,7 +56,7 @@ class Console:
     def talk(self, text: str = "") -> None:
         """Print what a person may want to know meanwhile; nothing with `--quiet`."""
         if not self.quiet:
-            self._print(text, sys.stderr)
+            self._say(text)
 
     def fail(self, failure: Failure, error: BaseException | None = None) -> int:
         """Say why the program ends without a result.
@@ -64,11 +65,11 @@ class Console:
             The exit code.
         """
         if failure.is_bug and error is not None and self._environment.get("NIMIFY_DEBUG"):
-            self._print("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+            self._say("".join(traceback.format_exception(error)).rstrip())
         label = click.style("Error:", fg="red", bold=True)
-        self._print(f"{label} {failure.message}", sys.stderr)
+        self._say(f"{label} {failure.message}")
         if failure.remedy:
-            self._print(click.style(failure.remedy, dim=True), sys.stderr)
+            self._say(click.style(failure.remedy, dim=True))
         if self.json:
             self.document({"error": failure.to_dict()})
         return failure.exit_code
@@ -96,7 +97,12 @@ class Console:
     def flush(self) -> None:
         """Push everything out now, so that a reader that is gone is noticed here."""
         sys.stdout.flush()
-        sys.stderr.flush()
+        if not _written(sys.stderr.flush):
+            # What is left over would make another status of ours when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+    def _say(self, text: str) -> None:
+        _written(partial(self._print, text, sys.stderr))
 
     def _print(self, text: str, stream: IO[str]) -> None:
         click.echo(_encodable(text, stream), file=stream, color=self.colour(stream))
@@ -105,6 +111,17 @@ class Console:
 def clean(text: object, limit: int = LONGEST_NAME) -> str:
     """Text from a stranger's file, safe for a terminal and not longer than `limit`."""
     return shortened(one_line(str(text)), limit)
+
+
+def _written(write: Callable[[], Any]) -> bool:
+    """Write talk; false when there is no room for it: a full disk must not keep the work from being done."""
+    try:
+        write()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _is_terminal(stream: IO[str]) -> bool:

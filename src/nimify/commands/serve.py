@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -92,18 +91,17 @@ def serve(console: Console, /, source: Path, **options: Any) -> int:
         from nimify.serving.service import run
 
         code = run(bundle, settings, announce=partial(_announce, console))
-    _leave_threads_behind(code)
+    _leave_threads_behind(code, console)
     return code
 
 
-def _leave_threads_behind(code: int) -> None:
+def _leave_threads_behind(code: int, console: Console) -> None:
     """End the process at once when a thread is still inside the engine: it cannot be stopped.
 
     The interpreter would abort on its way out when such a thread comes back to it.
     """
     if threading.active_count() > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        console.flush()
         os._exit(code)
 
 

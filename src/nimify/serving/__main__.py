@@ -61,9 +61,13 @@ def _serve(environment: Mapping[str, str]) -> int:
 
 
 def _end(code: int) -> None:
-    """Leave; at once when a thread is still inside the engine, which nothing can stop."""
-    sys.stderr.flush()
-    if threading.active_count() > 1:
+    """Leave; at once when a thread is still inside the engine, which nothing can stop, or the log cannot be written."""
+    try:
+        sys.stderr.flush()
+        at_once = threading.active_count() > 1
+    except OSError:
+        at_once = True  # the interpreter would try again, and make a status of it that is not ours
+    if at_once:
         os._exit(code)
     sys.exit(code)
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.engines.engine import Array, Engine, EngineRefused
+from nimify.serving.failures import out_of_memory
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.logs import Log
 from nimify.serving.tracing.trace import RequestTrace
@@ -278,7 +279,7 @@ class Batcher:
                 run.merged = True
                 self.running_since_s = math.inf
                 return
-            except (EngineRefused, _NotRowWise):
+            except (EngineRefused, _NotRowWise, MemoryError):
                 pass  # At least one of them is bad: find out which, so that the others are answered.
             except Exception as error:  # noqa: BLE001 - the same, and the queue must go on whatever happens
                 self._log.exception("engine failed on a merged batch", error)
@@ -319,6 +320,8 @@ class Batcher:
         except EngineRefused as refusal:
             self._log.debug("engine refused a request", reason=str(refusal))
             return RequestFault(Kind.REFUSED_BY_MODEL, "The model cannot process these input values.")
+        except MemoryError:
+            return out_of_memory()
         except Exception as error:  # noqa: BLE001 - a fault of ours must not take the queue with it
             self._log.exception("engine failed", error)
             return RequestFault(Kind.INTERNAL, "The service failed to process the request.")

@@ -7,11 +7,12 @@ same.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from nimify.serving.faults import RequestFault, detached
@@ -26,24 +27,32 @@ _THREADS: Final = 2
 
 
 class Bulk:
-    """Runs work on a few threads; used from the event loop's thread only."""
+    """Runs work on a few threads; used from the event loop's thread only.
+
+    The threads are there from the start: where memory or threads run out, none could be begun for a request.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._executor: ThreadPoolExecutor | None = None
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        for _ in range(_THREADS):
+            threading.Thread(target=self._run_tasks, name="nimify-bulk", daemon=True).start()
 
     def run(
         self, work: Callable[[], Result], done: Callable[[Result], Any], failed: Callable[[Exception], Any]
     ) -> None:
         """Run `work` on a thread, then call `done` or `failed` on the event loop with what came of it."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(_THREADS, "nimify-bulk")
-        self._executor.submit(self._work, work, done, failed)
+        self._tasks.put(partial(self._work, work, done, failed))
 
     def close(self) -> None:
-        """Begin nothing more; what runs is not waited for."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        """End the threads behind what is queued; nothing is waited for, and nothing is run afterwards."""
+        for _ in range(_THREADS):
+            self._tasks.put(None)
+
+    def _run_tasks(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task  # with the body that it holds, while this waits for the next
 
     def _work(
         self, work: Callable[[], Result], done: Callable[[Result], Any], failed: Callable[[Exception], Any]

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.batching import Answer, Job
 from nimify.serving.engines.engine import Array
+from nimify.serving.failures import is_out_of_memory, out_of_memory
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.json_tensors import quoted, whole_number
 from nimify.serving.logs import Log
@@ -123,8 +124,7 @@ class DataPlane:
                 if not done(answer):
                     return
             except Exception as error:  # noqa: BLE001 - a processor's or our own fault: this request's, nobody else's
-                self._log.exception("answer failed", error)
-                answer = RequestFault(Kind.INTERNAL, "The service failed to make the answer.")
+                answer = self._failure(error)
                 done(answer)
             self.count(answer, request.received_ns)
 
@@ -134,6 +134,12 @@ class DataPlane:
         if request.trace is not None:
             request.trace.queued_ns = job.queued_ns
         return job
+
+    def _failure(self, error: Exception) -> RequestFault:
+        if is_out_of_memory(error):
+            return out_of_memory()
+        self._log.exception("answer failed", error)
+        return RequestFault(Kind.INTERNAL, "The service failed to make the answer.")
 
     def _wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:
         if not names:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -103,8 +104,9 @@ class Supervisor:
                 self._start(slot, replacement=True)
 
     def _start(self, slot: int, *, replacement: bool) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk keeps what was said; the worker must be started all the same
+            sys.stdout.flush()
+            sys.stderr.flush()
         pid = os.fork()
         if pid:
             self._slots[pid] = slot

@@ -17,6 +17,7 @@ from nimify.serving.body_budget import BodyBudget
 from nimify.serving.connections import POLL_S, Connections
 from nimify.serving.dataplane import DataPlane
 from nimify.serving.entrance import Entrance
+from nimify.serving.failures import failure
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.grpc.call import Call
 from nimify.serving.grpc.codec import Content
@@ -154,9 +155,7 @@ class GrpcServer:
 
     def failure(self, error: Exception) -> RequestFault:
         """Log a fault of ours, and make what the client is told."""
-        id = f"{self._id_prefix}-{next(self._ids):x}"
-        self._log.exception("call failed", error, request_id=id)
-        return RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {id}.")
+        return failure(error, "call failed", log=self._log, request_id=f"{self._id_prefix}-{next(self._ids):x}")
 
     def answered(self, call: Call, code: StatusCode, elapsed_s: float) -> None:
         """It is decided how a call ends."""

@@ -19,6 +19,7 @@ from nimify.serving.batching import Answer
 from nimify.serving.bulk import LARGE_BYTES, Bulk
 from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
 from nimify.serving.engines.engine import Array
+from nimify.serving.failures import failure
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.http.messages import Reply, Request, Response, fault_response
 from nimify.serving.http.router import Router
@@ -101,7 +102,7 @@ class V1Inference:
             except RequestFault as fault:
                 reply(fault_response(fault, request.path))
             except Exception as error:  # noqa: BLE001 - somebody's code; logged whole, told to the client as an id
-                reply(self._failed(request, error))
+                reply(fault_response(self._failure(request, error), request.path))
 
         self._thread.begin(partial(self._prepare, request), prepared)
 
@@ -139,8 +140,8 @@ class V1Inference:
             if error is None:
                 reply(future.result())
             else:
-                reply(self._failed(request, error))
-                answer = RequestFault(Kind.INTERNAL, "The processors failed.")
+                answer = self._failure(request, error)
+                reply(fault_response(answer, request.path))
             self._data_plane.count(answer, request.received_ns)
 
         request.job = self._data_plane.infer(
@@ -159,14 +160,12 @@ class V1Inference:
         """Answer what failed beside the event loop."""
         if request.given_up:
             return
-        fault = error if isinstance(error, RequestFault) else RequestFault(Kind.INTERNAL, "The service failed.")
+        fault = self._failure(request, error)
         self._data_plane.count_failure(fault)
-        reply(self._failed(request, error) if fault is not error else fault_response(fault, request.path))
+        reply(fault_response(fault, request.path))
 
-    def _failed(self, request: Request, error: BaseException) -> Response:
-        self._log.exception("processors failed", error, request_id=request.id)
-        message = f"The service failed; the log has the details under {request.id}."
-        return fault_response(RequestFault(Kind.INTERNAL, message), request.path)
+    def _failure(self, request: Request, error: BaseException) -> RequestFault:
+        return failure(error, "processors failed", log=self._log, request_id=request.id)
 
     def _prepare(self, request: Request) -> _Prepared:
         """Read a request and run the steps before the engine; perhaps on another thread."""

@@ -16,7 +16,8 @@ from nimify.serving.bulk import LARGE_BYTES, LARGE_RAW_BYTES, Bulk
 from nimify.serving.classification import classified
 from nimify.serving.dataplane import DataPlane, InferenceRequest, priority, timeout_s
 from nimify.serving.engines.engine import Array
-from nimify.serving.faults import Kind, RequestFault, invalid
+from nimify.serving.failures import failure
+from nimify.serving.faults import RequestFault, invalid
 from nimify.serving.http.messages import JSON, OCTETS, Body, Reply, Request, Response, fault_response, json_response
 from nimify.serving.http.router import Handler, Router, always
 from nimify.serving.json_tensors import quoted
@@ -162,12 +163,10 @@ class V2Inference:
             reply(fault_response(fault, request.path))
 
     def _fail(self, request: Request, reply: Reply, error: Exception) -> None:
-        if not isinstance(error, RequestFault):
-            self._log.exception("request failed", error, request_id=request.id)
-            error = RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {request.id}.")
+        fault = failure(error, "request failed", log=self._log, request_id=request.id)
         if not request.given_up:
-            self._data_plane.count_failure(error)
-            reply(fault_response(error, request.path))
+            self._data_plane.count_failure(fault)
+            reply(fault_response(fault, request.path))
 
     def _parse(self, request: Request, header_length: int | None, *, piecewise: bool = False) -> ParsedRequest:
         if header_length == 0:

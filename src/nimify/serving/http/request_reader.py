@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import httptools
 
 from nimify.serving.body_budget import BodyBudget
+from nimify.serving.failures import is_out_of_memory, out_of_memory
 from nimify.serving.faults import Kind, RequestFault, detached, invalid
 from nimify.serving.http.messages import Body, Request
 from nimify.serving.spec import Limits
@@ -130,7 +131,9 @@ class RequestReader:
         except httptools.HttpParserUpgrade:
             self.upgrade_asked = True
             return None
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
+            if self._fault is None and is_out_of_memory(error.__context__):
+                return out_of_memory()
             return self._fault or invalid("The request is not valid HTTP/1.1.")
         if self._fault is None and self.receiving:
             self._check_sizes()

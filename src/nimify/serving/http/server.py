@@ -19,6 +19,7 @@ from nimify.serving.bulk import LARGE_BYTES, Bulk
 from nimify.serving.connections import POLL_S, Connections
 from nimify.serving.dataplane import DataPlane
 from nimify.serving.entrance import Entrance
+from nimify.serving.failures import failure
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.http.connection import HttpConnection
 from nimify.serving.http.content_encoding import answer_encoding, pack, request_encoding, unpack
@@ -141,10 +142,8 @@ class HttpServer:
 
     def _failed(self, request: Request, error: BaseException) -> Response:
         """The answer to a request that failed: a fault of ours is logged whole, and told to the client as an id."""
-        if not isinstance(error, RequestFault):
-            self._log.exception("request failed", error, request_id=request.id)
-            error = RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {request.id}.")
-        return fault_response(error, request.path)
+        fault = failure(error, "request failed", log=self._log, request_id=request.id)
+        return fault_response(fault, request.path)
 
     def _unpack(self, request: Request, reply: Reply) -> None:
         """Pass on a request whose body is packed, when it is unpacked."""
