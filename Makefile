@@ -53,7 +53,7 @@ test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the
 test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; each alert fires once
 	NIMIFY_REQUIRE=monitoring $(BIN)/python -m pytest tests/monitoring
 
-test-container: $(VENV)/.ready ## images and the docker target, by a real Docker engine and buildah; as root, on Debian
+test-container: $(VENV)/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
 

@@ -1,6 +1,6 @@
 """A container engine and a base image for `make test-container`, on a Debian machine where neither needs to be there.
 
-    python tools/container_engine.py install            docker.io, buildah and debootstrap, from Debian (root)
+    python tools/container_engine.py install            docker.io, buildah, podman and debootstrap, from Debian (root)
     python tools/container_engine.py base FILE.tar      a small Debian with Python, from the mirror that apt uses (root)
 
 The engine itself is started and stopped by the tests (tests/container/conftest.py).
@@ -20,7 +20,9 @@ from typing import Final
 PROGRAMS: Final = {
     "/usr/sbin/dockerd": "docker.io",
     "/usr/bin/buildah": "buildah",
+    "/usr/bin/podman": "podman",
     "/usr/sbin/debootstrap": "debootstrap",
+    "/usr/bin/docker-registry": "docker-registry",
 }
 """What must be there, and the package that brings it."""
 SUITE: Final = "bookworm"

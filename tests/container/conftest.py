@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.container.engines import Registry, running_registry
 
 from nimify.core.nimifier import Nimifier
 from nimify.images.build import BuildOptions, build_image
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 BASE_ARCHIVE = ROOT / ".tools/base/bookworm.tar"
 BASE = "localhost/nimify-base:bookworm"
 START_S = 60.0
+CANARY = "canary-7d1f0c5e.invalid"
+"""Part of this machine's pip settings in every build; must be in no image."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,32 @@ def one_nimify() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nimify.images.build.installed_wheel", lambda: wheel)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def canary() -> Iterator[None]:
+    """What builds are told of this machine holds a word that is found again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_TRUSTED_HOST", CANARY)
+        yield
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real registry."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def registry_base(docker: DockerEngine, registry: Registry) -> str:
+    """The name of the base image in the registry."""
+    name = f"{registry.host}/nimify-base:bookworm"
+    docker.run("tag", BASE, name)
+    docker.run("push", name)
+    # Whoever builds on it fetches it.
+    docker.run("rmi", name)
+    return name
 
 
 @pytest.fixture

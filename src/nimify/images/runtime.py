@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import resource
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,8 @@ _LEAST_UID: Final = 100_000
 _UIDS: Final = 900_000
 PIDS: Final = 4096
 """Processes and threads that a service may have."""
+_FILES: Final = 1 << 20
+"""Files that it may have open, as Docker's own default has it."""
 _CACHE: Final = "/opt/nim/.cache"
 _START_S: Final = 120.0
 _TAIL: Final = 40
@@ -127,6 +130,7 @@ class Runtime:
                 f"--label={LABEL}=true",
                 "--pull=never",
                 "--no-healthcheck",
+                *(_own_limits() if self.program.name == "podman" else ()),
                 *confinement.arguments(),
                 *(f"--env={name}={value}" for name, value in environment.items()),
                 self.image,
@@ -142,6 +146,14 @@ class Runtime:
         if self.temporary:
             with suppress(ProgramFailed):
                 self.program.run("rmi", "--force", self.image)
+
+
+def _own_limits() -> Iterator[str]:
+    """Limits that podman may set for whoever calls it; its own, a million open files, it may not set everywhere."""
+    for name, which, most in (("nofile", resource.RLIMIT_NOFILE, _FILES), ("nproc", resource.RLIMIT_NPROC, PIDS)):
+        hard = resource.getrlimit(which)[1]
+        allowed = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        yield f"--ulimit={name}={allowed}:{allowed}"
 
 
 @dataclass(frozen=True, slots=True)
