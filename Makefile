@@ -15,7 +15,7 @@ TRITON_PYTHON ?= /usr/bin/python3
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-chart test-monitoring test-triton test-supply-chain test-container check fmt docs \
+.PHONY: help setup tools tools-scanners test-scanners demo test test-chart test-monitoring test-triton test-supply-chain test-container check fmt docs \
   goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
@@ -38,7 +38,7 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not chart and not container and not monitoring and not supply_chain and not triton"
+	$(BIN)/python -m pytest -m "not chart and not container and not monitoring and not scanners and not supply_chain and not triton"
 
 test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
 	$(BIN)/python -m pytest tests/triton
@@ -47,13 +47,19 @@ test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the s
 tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin
 
+tools-scanners: ## build trivy and grype into .tools/bin; takes half an hour, once
+	$(PYTHON) tools/install_go_tools.py .tools/bin tools/go-scanners.txt
+
+test-scanners: $(VENV)/.ready tools-scanners ## `nimify scan` with the real trivy and grype; no part of continuous integration
+	NIMIFY_REQUIRE=scanners $(BIN)/python -m pytest tests/scanners
+
 test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the real Helm, strict schemas, kube-score
 	NIMIFY_REQUIRE=chart,validate $(BIN)/python -m pytest tests/chart tests/unit/conformance
 
 test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; each alert fires once
 	NIMIFY_REQUIRE=monitoring $(BIN)/python -m pytest tests/monitoring
 
-test-container: $(VENV)/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
+test-container: $(VENV)/.ready .tools/triton/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
 

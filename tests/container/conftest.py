@@ -21,7 +21,9 @@ from tests.container.engines import Registry, running_registry
 from nimify.core.nimifier import Nimifier
 from nimify.images.build import BuildOptions, build_image
 from nimify.images.record import BuildRecord
+from nimify.images.runtime import PROBE, Trial
 from nimify.images.wheel import installed_wheel
+from nimify.programs import ProgramFailed
 
 ROOT = Path(__file__).parents[2]
 BASE_ARCHIVE = ROOT / ".tools/base/bookworm.tar"
@@ -189,3 +191,15 @@ def build() -> Build:
         return build_image(Bundle.open(bundle), BuildOptions(tag=tag, **asked), lambda _: None)  # type: ignore[arg-type]
 
     return run
+
+
+def await_ready(trial: Trial) -> None:
+    """Wait until the service in a container is ready; fails when it ends, or takes long."""
+    deadline_s = time.monotonic() + 2 * START_S
+    while time.monotonic() < deadline_s:
+        with suppress(ProgramFailed):
+            trial.ask(*PROBE)
+            return
+        assert trial.state().running, trial.log()
+        time.sleep(0.2)
+    raise AssertionError(trial.log())
