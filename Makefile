@@ -15,9 +15,9 @@ TRITON_PYTHON ?= /usr/bin/python3
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test fuzz soak soak-rollouts test-chart test-monitoring test-triton test-supply-chain \
-  test-container check fmt docs goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates \
-  bench-shapes bench-analysis clean
+.PHONY: help setup tools tools-scanners demo test fuzz soak soak-rollouts test-chart test-monitoring test-triton \
+  test-supply-chain test-container test-scanners check fmt docs goldens lock protos digits bench-serve bench-grpc \
+  bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not chart and not container and not fuzz and not monitoring and not supply_chain and not triton"
+	$(BIN)/python -m pytest -m "not chart and not container and not fuzz and not monitoring and not scanners and not supply_chain and not triton"
 
 fuzz: $(VENV)/.ready ## send nonsense to a service for FUZZ_SECONDS=60, from FUZZ_SEED=n; FUZZ_REPLAY=file sends one case
 	$(BIN)/python -m pytest tests/service/fuzz -m fuzz -p no:randomly -s $(ARGS)
@@ -57,13 +57,19 @@ test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the s
 tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin
 
+tools-scanners: ## build trivy and grype into .tools/bin; takes half an hour, once
+	$(PYTHON) tools/install_go_tools.py .tools/bin tools/go-scanners.txt
+
+test-scanners: $(VENV)/.ready tools-scanners ## `nimify scan` with the real trivy and grype; no part of continuous integration
+	NIMIFY_REQUIRE=scanners $(BIN)/python -m pytest tests/scanners
+
 test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the real Helm, strict schemas, kube-score
 	NIMIFY_REQUIRE=chart,validate $(BIN)/python -m pytest tests/chart tests/unit/conformance
 
 test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; each alert fires once
 	NIMIFY_REQUIRE=monitoring $(BIN)/python -m pytest tests/monitoring
 
-test-container: $(VENV)/.ready ## images and the docker target, by a real Docker engine, buildah and podman; as root, on Debian
+test-container: $(VENV)/.ready .tools/triton/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
 

@@ -22,6 +22,7 @@ PROGRAMS: Final = {
     "/usr/bin/buildah": "buildah",
     "/usr/bin/podman": "podman",
     "/usr/sbin/debootstrap": "debootstrap",
+    "/usr/bin/docker-registry": "docker-registry",
 }
 """What must be there, and the package that brings it."""
 SUITE: Final = "bookworm"

@@ -1,6 +1,6 @@
-"""Installs the Go programs of go-tools.txt into a folder; those that are there in their version are left alone.
+"""Installs the Go programs of a list into a folder; those that are there in their version are left alone.
 
-python tools/install_go_tools.py .tools/bin
+python tools/install_go_tools.py .tools/bin [tools/go-tools.txt]
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +25,12 @@ class GoTool:
     Attributes:
         name: Of the program.
         package: Its package with the version, e.g. `helm.sh/helm/v4/cmd/helm@v4.2.4`.
+        variables: Of the environment of its build.
     """
 
     name: str
     package: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def is_installed(self, folder: Path) -> bool:
         """Whether this very version is there."""
@@ -47,6 +49,7 @@ class GoTool:
             "CGO_ENABLED": "0",
             # Takes the newer Go that a program asks for from where modules come from.
             "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
+            **self.variables,
         }
         subprocess.run([go, "install", "-trimpath", self.package], env=environment, check=True)
         self._note(folder).write_text(self.package, encoding="utf-8")
@@ -55,12 +58,12 @@ class GoTool:
         return folder / f".{self.name}.version"
 
 
-def read_tools() -> Iterator[GoTool]:
-    """The programs of go-tools.txt."""
-    for line in LIST.read_text(encoding="utf-8").splitlines():
+def read_tools(path: Path = LIST) -> Iterator[GoTool]:
+    """The programs of a list."""
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
-            name, package = line.split()
-            yield GoTool(name, package)
+            name, package, *variables = line.split()
+            yield GoTool(name, package, dict(variable.split("=", 1) for variable in variables))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,11 +72,11 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         1 when Go is missing or a program cannot be built, 2 when the arguments are wrong, otherwise 0.
     """
-    if len(arguments) != 1:
-        sys.stderr.write("Usage: python tools/install_go_tools.py DIR\n")
+    if len(arguments) not in {1, 2}:
+        sys.stderr.write("Usage: python tools/install_go_tools.py DIR [LIST]\n")
         return 2
-    folder = Path(arguments[0]).absolute()
-    missing = [tool for tool in read_tools() if not tool.is_installed(folder)]
+    folder, *lists = (Path(argument).absolute() for argument in arguments)
+    missing = [tool for tool in read_tools(*lists) if not tool.is_installed(folder)]
     if not missing:
         return 0
     go = shutil.which("go")

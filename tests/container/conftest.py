@@ -16,16 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.container.engines import Registry, running_registry
 
 from nimify.core.nimifier import Nimifier
 from nimify.images.build import BuildOptions, build_image
 from nimify.images.record import BuildRecord
+from nimify.images.runtime import PROBE, Trial
 from nimify.images.wheel import installed_wheel
+from nimify.programs import ProgramFailed
 
 ROOT = Path(__file__).parents[2]
 BASE_ARCHIVE = ROOT / ".tools/base/bookworm.tar"
 BASE = "localhost/nimify-base:bookworm"
 START_S = 60.0
+CANARY = "canary-7d1f0c5e.invalid"
+"""Part of this machine's pip settings in every build; must be in no image."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,32 @@ def one_nimify() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def canary() -> Iterator[None]:
+    """What builds are told of this machine holds a word that is found again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_TRUSTED_HOST", CANARY)
+        yield
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real registry."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def registry_base(docker: DockerEngine, registry: Registry) -> str:
+    """The name of the base image in the registry."""
+    name = f"{registry.host}/nimify-base:bookworm"
+    docker.run("tag", BASE, name)
+    docker.run("push", name)
+    # Whoever builds on it fetches it.
+    docker.run("rmi", name)
+    return name
+
+
 @pytest.fixture
 def with_docker(docker: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> DockerEngine:
     """This test's builds go to our engine, by the client of its release."""
@@ -160,3 +191,15 @@ def build() -> Build:
         return build_image(Bundle.open(bundle), BuildOptions(tag=tag, **asked), lambda _: None)  # type: ignore[arg-type]
 
     return run
+
+
+def await_ready(trial: Trial) -> None:
+    """Wait until the service in a container is ready; fails when it ends, or takes long."""
+    deadline_s = time.monotonic() + 2 * START_S
+    while time.monotonic() < deadline_s:
+        with suppress(ProgramFailed):
+            trial.ask(*PROBE)
+            return
+        assert trial.state().running, trial.log()
+        time.sleep(0.2)
+    raise AssertionError(trial.log())

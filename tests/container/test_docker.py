@@ -8,31 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 from tests.container.conftest import BASE, ROOT, Build, DockerEngine
 
 from nimify.artifacts.bundle import Bundle
-from nimify.artifacts.manifest import MANIFEST_FILE
 from nimify.config import ModelConfig
 from nimify.core.nimifier import Nimifier
 from nimify.errors import BuildFailed, EnvironmentProblem, ProofFailed
 from nimify.images.docker import DockerBuilder
-from nimify.images.image import ImageRef
 from nimify.images.proof import prove
 from nimify.images.record import RECORD_FILE, BuildRecord
 from nimify.images.runtime import Confinement
 
 pytestmark = pytest.mark.container
 
-CANARY = "canary-7d1f0c5e.invalid"
 MIB = 1 << 20
 
 
@@ -44,13 +37,12 @@ def own(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(docker: DockerEngine, own: Path, one_nimify: None) -> Iterator[BuildRecord]:
-    """The example's image, built while this machine's pip settings hold a canary."""
+    """The example's image."""
     from nimify.images.build import BuildOptions, build_image
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", docker.host)
         patch.setenv("PATH", "/usr/bin", prepend=":")
-        patch.setenv("PIP_TRUSTED_HOST", CANARY)
         options = BuildOptions(tag="localhost/digits:1.0", builder="docker", base=BASE, network="host")
         yield build_image(Bundle.open(own), options, lambda _: None)
 
@@ -58,10 +50,6 @@ def built(docker: DockerEngine, own: Path, one_nimify: None) -> Iterator[BuildRe
 def inspected(docker: DockerEngine, image: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(docker.run("image", "inspect", image))
     return found[0]
-
-
-def layer_sizes(docker: DockerEngine, image: ImageRef) -> list[str]:
-    return docker.run("history", "--format", "{{.Size}} {{.CreatedBy}}", image.id).splitlines()
 
 
 def test_a_built_image_has_proven_itself(docker: DockerEngine, built: BuildRecord, own: Path) -> None:
@@ -113,66 +101,6 @@ def test_its_configuration_is_what_clusters_ask_for(docker: DockerEngine, built:
     assert labels["io.nimify.wheel-digest"] == built.wheel_digest
     assert re.fullmatch("sha256:[0-9a-f]{64}", labels["io.nimify.openapi-digest"])
     assert re.fullmatch("sha256:[0-9a-f]{64}", labels["io.nimify.signature-digest"])
-
-
-def test_no_layer_holds_a_secret(docker: DockerEngine, built: BuildRecord, tmp_path: Path) -> None:
-    """What pip was told on this machine is nowhere in the saved image; what must be there is found the same way."""
-    saved = tmp_path / "image.tar"
-    docker.run("save", f"--output={saved}", built.image.id)
-    content = saved.read_bytes()
-    assert CANARY.encode() not in content
-    assert b"nimify.serving" in content
-    with tarfile.open(saved) as archive:
-        layers = [name for name in archive.getnames() if name.endswith("layer.tar")]
-    assert len(layers) == len(built.image.layers)
-
-
-def test_a_second_build_gives_the_same_image(
-    with_docker: DockerEngine, built: BuildRecord, digits: Path, build: Build
-) -> None:
-    """The same bundle and base, the same id."""
-    again = build(digits, "localhost/digits:again", proof=False)
-    assert again.image.id == built.image.id
-    assert [finding.code for finding in again.findings] == ["base.not-pinned", "image.not-proven"]
-
-
-def test_other_weights_are_another_layer_and_no_other_of_size(
-    with_docker: DockerEngine, built: BuildRecord, build: Build, tmp_path: Path
-) -> None:
-    """With one weight changed, the layers of packages and nimify stay; the service's files name the new digest."""
-    model = onnx.load(ROOT / "examples/digits/digits.onnx")
-    weights = model.graph.initializer[0]
-    changed = numpy_helper.to_array(weights).copy()
-    changed.flat[0] += np.asarray(0.5, changed.dtype)
-    weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
-    onnx.save(model, tmp_path / "digits.onnx")
-    Nimifier().create(tmp_path / "digits.onnx", tmp_path / "bundle")
-    other = build(tmp_path / "bundle", "localhost/digits:other", proof=False).image
-    assert other.layers[:-2] == built.image.layers[:-2]
-    assert other.layers[-1] != built.image.layers[-1]
-    *_, service = [line for line in layer_sizes(with_docker, other) if "COPY /out/" in line][:2]
-    assert re.match(r"[0-9.]+kB", service)
-
-
-def test_other_files_of_the_service_leave_the_weights_alone(
-    with_docker: DockerEngine, built: BuildRecord, digits: Path, build: Build, tmp_path: Path
-) -> None:
-    """Whatever changes before it, the layer of the weights is the same, so no registry is sent it again."""
-    shutil.copytree(digits, tmp_path / "bundle")
-    rewrite(tmp_path / "bundle", "openapi.json", (digits / "openapi.json").read_bytes() + b"\n")
-    other = build(tmp_path / "bundle", "localhost/digits:spec", proof=False).image
-    assert other.layers[-2] != built.image.layers[-2]
-    assert other.layers[-1] == built.image.layers[-1]
-
-
-def rewrite(bundle: Path, path: str, content: bytes) -> None:
-    """Change a generated file as nimify itself would, manifest included."""
-    import hashlib
-
-    manifest = json.loads((bundle / MANIFEST_FILE).read_bytes())
-    manifest["files"][path] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-    (bundle / path).write_bytes(content)
-    (bundle / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 HOSTILE = 'x"\nRUN touch /pwned $(id) ${PATH} `id` \\" \\\\ \\\nFROM scratch \u202e\u2028 {{ }} é'

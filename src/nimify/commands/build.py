@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--tag", metavar="REF", default="", help="Name of the image.  [default: SERVICE:VERSION]")
 @click.option(
     "--builder",
-    type=click.Choice(["auto", "docker", "buildah"]),
+    type=click.Choice(["auto", "docker", "buildah", "podman"]),
     default="auto",
     show_default=True,
     help="What builds it; auto takes the first that works.",

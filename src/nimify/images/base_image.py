@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from nimify.findings import Finding, Severity
 from nimify.images.image import Base
 from nimify.images.reference import ImageName
+
+LOCAL: Final = "localhost"
+"""What buildah and podman give the names of images for a registry that came from none."""
+
+
+def names_by_digest(asked: ImageName, known: Iterable[str]) -> list[ImageName]:
+    """Of the names by digest that an engine has for an image, those of the repository that is asked for.
+
+    Args:
+        asked: The name that is asked for.
+        known: E.g. `python@sha256:...`; one image may come from several registries, each with a digest of its own.
+    """
+    names = [ImageName.parse(text, field="digest") for text in known]
+    return [name for name in names if name.full_repository == asked.full_repository]
 
 
 def pinned(asked: ImageName, found: ImageName, image_id: str, *, stale: str = "") -> Base:

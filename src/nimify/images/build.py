@@ -40,7 +40,7 @@ class BuildOptions:
 
     Attributes:
         tag: The name of the image; empty for the service's name and version.
-        builder: `docker`, `buildah`, or `auto` for the first that works.
+        builder: `docker`, `buildah`, `podman`, or `auto` for the first that works.
         family: `cpu` or `triton`; empty for the one that the plan names.
         base: What to build on; empty for what the Dockerfile names.
         platform: e.g. `linux/amd64`; empty for the builder's own.

@@ -1,4 +1,4 @@
-"""How docker and buildah are both told to build, and what they tell meanwhile."""
+"""How docker, buildah and podman are told to build, and what they tell meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https
 
 
 def build_arguments(recipe: Recipe) -> list[str]:
-    """The arguments that docker and buildah have in common."""
+    """The arguments that docker, buildah and podman have in common."""
     return [
         f"--file={recipe.dockerfile}",
         f"--build-arg=BASE={recipe.base}",

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from nimify.errors import EnvironmentProblem
-from nimify.images.base_image import pinned, unpinned
-from nimify.images.build_call import QUICK_S, TRANSFER_S, build_arguments, platform_arguments, steps_told
-from nimify.images.failures import base_missing, build_failure, push_failure
+from nimify.images import containers_storage
+from nimify.images.base_image import LOCAL, pinned, unpinned
+from nimify.images.build_call import QUICK_S, TRANSFER_S, platform_arguments
+from nimify.images.failures import base_missing
 from nimify.images.image import Base, ImageRef, Progress, Recipe
 from nimify.images.reference import ImageName
 from nimify.images.runtime import Runtime
 from nimify.programs import Program, ProgramFailed
 
-_STEP: Final = re.compile(r"((?:\[\d+/\d+\] )?STEP \d+/?\d*: .*)")
 _PROOF_NAME: Final = "localhost/nimify-proof"
 
 
@@ -47,7 +45,7 @@ class BuildahBuilder:
     def find_base(self, name: ImageName, *, platform: str) -> Base:
         """See the contract."""
         here = self._inspect(str(name))
-        if here is not None and not _came_from_registry(here):
+        if here is not None and not _came_from_registry(name, here):
             return unpinned(name, str(here.get("FromImage") or name), str(here.get("FromImageID", "")))
         pull = ["pull", "--quiet", "--policy=always", *platform_arguments(platform), str(name)]
         try:
@@ -60,25 +58,7 @@ class BuildahBuilder:
 
     def build(self, recipe: Recipe, progress: Progress) -> ImageRef:
         """See the contract."""
-        with tempfile.TemporaryDirectory(prefix="nimify-image-") as folder:
-            note, context = Path(folder) / "id", Path(folder) / "context"
-            recipe.context.lay_out(context)
-            arguments = [
-                "build",
-                *build_arguments(replace(recipe, dockerfile=str(context / recipe.dockerfile))),
-                f"--iidfile={note}",
-                "--layers",
-                "--pull-never",
-                # The format of OCI has no health check.
-                "--format=docker",
-                "--timestamp=0",
-                str(context),
-            ]
-            try:
-                self._program.follow(*arguments, tell=steps_told(progress, _STEP), timeout_s=recipe.timeout_s)
-            except ProgramFailed as error:
-                raise build_failure(error) from error
-            return self._described(note.read_text(encoding="ascii").strip())
+        return self._described(containers_storage.build(self._program, "--pull-never", recipe, progress))
 
     def runtime(self, image: ImageRef) -> Runtime:
         """See the contract."""
@@ -104,13 +84,7 @@ class BuildahBuilder:
 
     def push(self, image: ImageRef, name: ImageName) -> str:
         """See the contract."""
-        with tempfile.TemporaryDirectory(prefix="nimify-push-") as folder:
-            note = Path(folder) / "digest"
-            try:
-                self._program.run("push", f"--digestfile={note}", image.id, f"docker://{name}", timeout_s=TRANSFER_S)
-            except ProgramFailed as error:
-                raise push_failure(str(name), error) from error
-            return note.read_text(encoding="ascii").strip()
+        return containers_storage.push(self._program, image.id, name)
 
     def _inspect(self, reference: str) -> dict[str, Any] | None:
         try:
@@ -142,14 +116,17 @@ def _size(row: dict[str, Any]) -> int:
     return round(float(number) * factors.get(unit.upper(), 1))
 
 
-def _came_from_registry(here: dict[str, Any]) -> bool:
-    name = str(here.get("FromImage") or "")
-    return bool(here.get("FromImageDigest")) and bool(name) and not name.startswith("localhost/")
+def _known_as(asked: ImageName, here: dict[str, Any]) -> ImageName:
+    """The name as it was asked for; when that names no registry, the first that buildah has for the image."""
+    return asked if asked.registry else ImageName.parse(str(here.get("FromImage") or asked), field="base")
+
+
+def _came_from_registry(asked: ImageName, here: dict[str, Any]) -> bool:
+    return bool(here.get("FromImageDigest")) and _known_as(asked, here).registry not in {"", LOCAL}
 
 
 def _pinned(asked: ImageName, here: dict[str, Any], *, stale: str = "") -> Base:
-    known = ImageName.parse(str(here.get("FromImage") or asked), field="base")
-    found = known.pinned(str(here.get("FromImageDigest", "")))
+    found = _known_as(asked, here).pinned(str(here.get("FromImageDigest", "")))
     return pinned(asked, found, str(here.get("FromImageID", "")), stale=stale)
 
 

@@ -9,10 +9,12 @@ from nimify.errors import ConfigError, EnvironmentProblem
 from nimify.images.buildah import BuildahBuilder
 from nimify.images.docker import DockerBuilder
 from nimify.images.image import Builder
+from nimify.images.podman import PodmanBuilder
 
 BUILDERS: Final[dict[str, Callable[[], Builder]]] = {
     "docker": DockerBuilder,
     "buildah": BuildahBuilder,
+    "podman": PodmanBuilder,
 }
 """In the order in which `auto` tries them."""
 
@@ -38,5 +40,5 @@ def choose(name: str) -> tuple[Builder, str]:
             problems.append(error.message)
     raise EnvironmentProblem(
         f"No builder works on this machine. {' '.join(problems)}",
-        remedy="Start Docker, or install buildah.",
+        remedy="Start Docker, or install podman or buildah.",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nimify.errors import BuildFailed, EnvironmentProblem
-from nimify.images.base_image import pinned, unpinned
+from nimify.images.base_image import names_by_digest, pinned, unpinned
 from nimify.images.build_call import QUICK_S, TRANSFER_S, build_arguments, platform_arguments, steps_told
 from nimify.images.failures import base_missing, build_failure, push_failure
 from nimify.images.image import Base, ImageRef, Progress, Recipe
@@ -17,6 +17,7 @@ from nimify.images.runtime import Runtime
 from nimify.programs import Program, ProgramFailed
 
 _STEP: Final = re.compile(r"#\d+ (\[.*)")
+_PUSHED: Final = re.compile(r"^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$", re.MULTILINE)
 _BUILDKIT_BY_DEFAULT: Final = 23
 """From this release on the client needs buildx for BuildKit; before, it has its own."""
 
@@ -54,7 +55,7 @@ class DockerBuilder:
     def find_base(self, name: ImageName, *, platform: str) -> Base:
         """See the contract."""
         here = inspected(self._program, str(name))
-        if here is not None and not here.get("RepoDigests"):
+        if here is not None and not _names(name, here):
             return unpinned(name, str(name), str(here["Id"]))
         try:
             self._program.run("pull", "--quiet", *platform_arguments(platform), str(name), timeout_s=TRANSFER_S)
@@ -91,12 +92,13 @@ class DockerBuilder:
     def push(self, image: ImageRef, name: ImageName) -> str:
         """See the contract."""
         try:
-            self._program.run("push", str(name), timeout_s=TRANSFER_S)
+            said = self._program.run("push", str(name), timeout_s=TRANSFER_S)
         except ProgramFailed as error:
             raise push_failure(str(name), error) from error
-        described = inspected(self._program, image.id) or {}
-        digests = [ImageName.parse(text, field="digest") for text in described.get("RepoDigests") or ()]
-        return next((found.digest for found in digests if found.repository == name.repository), "")
+        if match := _PUSHED.search(said):
+            return match[1]
+        known = _names(name, inspected(self._program, image.id) or {})
+        return known[0].digest if known else ""
 
     def _check_buildkit(self, client: str) -> None:
         major = int(client.partition(".")[0]) if client.partition(".")[0].isdigit() else 0
@@ -137,6 +139,9 @@ def inspected(program: Program, reference: str) -> dict[str, Any] | None:
     return found[0]
 
 
+def _names(asked: ImageName, here: dict[str, Any]) -> list[ImageName]:
+    return names_by_digest(asked, here.get("RepoDigests") or ())
+
+
 def _pinned(asked: ImageName, here: dict[str, Any], *, stale: str = "") -> Base:
-    known = [ImageName.parse(text, field="digest") for text in here.get("RepoDigests") or ()]
-    return pinned(asked, known[0] if known else asked, str(here.get("Id", "")), stale=stale)
+    return pinned(asked, (_names(asked, here) or [asked])[0], str(here.get("Id", "")), stale=stale)

@@ -28,7 +28,7 @@ def build_failure(error: ProgramFailed) -> BuildFailed:
     if error.says(*_NO_SPACE):
         return BuildFailed(
             "There is no space left for the image.",
-            remedy="Remove images that are not needed (docker image prune, buildah rmi --prune), or make room.",
+            remedy="Remove images that nobody needs (docker or podman image prune, buildah rmi --prune), or make room.",
             evidence=evidence,
         )
     if error.says("did not end within"):

@@ -22,6 +22,7 @@ _REFERENCE: Final = re.compile(
 )
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _LONGEST_REPOSITORY: Final = 255
+_DEFAULT_REGISTRY: Final = "docker.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,21 @@ class ImageName:
     def pinned(self, digest: str) -> ImageName:
         """The same repository by digest alone."""
         return ImageName(self.repository, "", digest)
+
+    @property
+    def registry(self) -> str:
+        """The registry that is named; empty when none is."""
+        first, slash, _ = self.repository.partition("/")
+        return first if slash and (set(first) & set(".:") or first == "localhost") else ""
+
+    @property
+    def full_repository(self) -> str:
+        """The repository with what engines leave out of it: `python` is `docker.io/library/python`."""
+        registry = self.registry or _DEFAULT_REGISTRY
+        path = self.repository.removeprefix(f"{registry}/")
+        return (
+            f"{registry}/library/{path}" if registry == _DEFAULT_REGISTRY and "/" not in path else f"{registry}/{path}"
+        )
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

@@ -32,9 +32,10 @@ def report_of(name: str, arguments: Sequence[str], *, timeout_s: float) -> Any:
     Raises:
         Unscanned: It is missing, fails, takes too long or writes something else.
     """
+    program = Program(name, environment={"NO_COLOR": "1"})
     with tempfile.TemporaryDirectory(prefix="nimify-scan-") as folder:
         try:
-            return Program(name).json(*arguments, folder=Path(folder), longest=_LONGEST_REPORT, timeout_s=timeout_s)
+            return program.json(*arguments, folder=Path(folder), longest=_LONGEST_REPORT, timeout_s=timeout_s)
         except ProgramFailed as error:
             ended = f"{name} ended with status {error.code}: " if error.lines else ""
             raise Unscanned(f"{ended}{error}") from error

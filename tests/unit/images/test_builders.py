@@ -11,6 +11,7 @@ from nimify.errors import BuildFailed, ConfigError, EnvironmentProblem
 from nimify.images.builders import choose
 from nimify.images.docker import DockerBuilder
 from nimify.images.failures import build_failure, push_failure
+from nimify.images.image import ImageRef
 from nimify.images.reference import ImageName
 from nimify.programs import ProgramFailed
 
@@ -36,6 +37,7 @@ def test_a_machine_without_builders_says_what_to_install(install: Install) -> No
         choose("auto")
     assert "There is no docker command" in raised.value.message
     assert "There is no buildah command" in raised.value.message
+    assert "There is no podman command" in raised.value.message
 
 
 def test_an_engine_that_does_not_run_is_no_builder(install: Install) -> None:
@@ -71,7 +73,7 @@ def test_auto_goes_on_to_the_next(install: Install) -> None:
 
 def test_an_unknown_builder_is_refused() -> None:
     """The choices are named."""
-    with pytest.raises(ConfigError, match="auto or one of docker, buildah"):
+    with pytest.raises(ConfigError, match="auto or one of docker, buildah, podman"):
         choose("kaniko")
 
 
@@ -103,6 +105,25 @@ def test_a_base_without_a_registry_is_never_looked_up(install: Install, tmp_path
     base = DockerBuilder().find_base(ImageName.parse("ours:1", field="--base"), platform="")
     assert (base.name, [finding.code for finding in base.findings]) == ("ours:1", ["base.not-pinned"])
     assert not (tmp_path / "pulled").exists()
+
+
+def test_of_several_registries_the_one_that_is_asked_for_pins(install: Install) -> None:
+    """One image may lie in more than one, compressed otherwise in each."""
+    ours, theirs = (f"sha256:{letter * 64}" for letter in "ab")
+    described = f'[{{"Id": "sha256:1", "RepoDigests": ["a.example.com/python@{theirs}", "python@{ours}"]}}]'
+    install("docker", INSPECT % (described, "exit 0"))
+    base = DockerBuilder().find_base(ImageName.parse("docker.io/library/python:3.11", field="--base"), platform="")
+    assert (base.name, base.digest) == (f"python@{ours}", ours)
+
+
+@pytest.mark.parametrize("said", ["1.0: digest: sha256:%s size: 1368", "quiet"])
+def test_the_digest_of_a_push_is_known_whatever_the_engine_calls_the_repository(install: Install, said: str) -> None:
+    """It is what the push says; otherwise that of the repository, with or without the default registry."""
+    digest, other = "a" * 64, "b" * 64
+    described = f'[{{"RepoDigests": ["x.example.com/team/digits@sha256:{other}", "team/digits@sha256:{digest}"]}}]'
+    install("docker", f"case $1 in push) echo '{said.replace('%s', digest)}';; *) echo '{described}';; esac")
+    name = ImageName.parse("docker.io/team/digits:1.0", field="--tag")
+    assert DockerBuilder().push(ImageRef("", "sha256:1"), name) == f"sha256:{digest}"
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,21 @@ def test_the_refusal_says_why(text: str, reason: str) -> None:
     """The usual mistakes are named."""
     with pytest.raises(ConfigError, match=reason):
         ImageName.parse(text, field="--tag")
+
+
+@pytest.mark.parametrize(
+    ("name", "registry", "full"),
+    [
+        ("python", "", "docker.io/library/python"),
+        ("docker.io/python", "docker.io", "docker.io/library/python"),
+        ("team/digits", "", "docker.io/team/digits"),
+        ("docker.io/team/digits", "docker.io", "docker.io/team/digits"),
+        ("localhost/digits", "localhost", "localhost/digits"),
+        ("localhost:5000/digits", "localhost:5000", "localhost:5000/digits"),
+        ("registry.example.com/team/digits", "registry.example.com", "registry.example.com/team/digits"),
+    ],
+)
+def test_a_repository_is_the_same_however_it_is_written(name: str, registry: str, full: str) -> None:
+    """Engines leave the default registry out, and put it back, as they like."""
+    found = ImageName.parse(f"{name}:1.0", field="--tag")
+    assert (found.registry, found.full_repository) == (registry, full)

@@ -27,7 +27,15 @@ def path_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake_scanner(path_folder: Path, tmp_path: Path) -> FakeScanner:
     """Install a program that prints a report, or text, and ends with a status; gives where it notes its calls."""
 
-    def install(name: str, report: Any = None, *, text: str | None = None, status: int = 0, sleep_s: int = 0) -> Path:
+    def install(
+        name: str,
+        report: Any = None,
+        *,
+        text: str | None = None,
+        status: int = 0,
+        sleep_s: int = 0,
+        packages: tuple[str, ...] = ("library",),
+    ) -> Path:
         calls = tmp_path / f"{name}.calls"
         output = json.dumps(report) if text is None else text
         script = path_folder / name
@@ -37,6 +45,12 @@ def fake_scanner(path_folder: Path, tmp_path: Path) -> FakeScanner:
             f"with open({str(calls)!r}, 'a') as notes:\n"
             "    notes.write(json.dumps({'arguments': sys.argv[1:], 'files': os.listdir()}) + '\\n')\n"
             f"time.sleep({sleep_s})\n"
+            # As grype does, when it is told to write what it looked at into a file as well.
+            f"components = {[{'type': kind, 'name': 'x'} for kind in packages]!r}\n"
+            "for argument in sys.argv[1:]:\n"
+            "    if argument.startswith('cyclonedx-json='):\n"
+            "        with open(argument.partition('=')[2], 'w') as listing:\n"
+            "            json.dump({'components': components}, listing)\n"
             f"sys.stdout.write({output!r})\n"
             f"sys.stderr.write('first line\\nFATAL: it failed\\n' if {status} else '')\n"
             f"sys.exit({status})\n"

@@ -269,6 +269,16 @@ def test_a_scanner_that_recognises_nothing_has_not_scanned(fake_scanner: FakeSca
     assert "recognised no packages" in result.not_scanned
 
 
+@pytest.mark.parametrize("packages", [(), ("file", "operating-system")])
+def test_grype_must_have_looked_at_packages(fake_scanner: FakeScanner, packages: tuple[str, ...]) -> None:
+    """Its own report is as empty for a target without packages as for a clean one."""
+    fake_scanner("grype", {**_GRYPE, "matches": []}, packages=packages)
+
+    (result,) = _scanned(_IMAGE, Kind.VULNERABILITIES)
+
+    assert "recognised no packages" in result.not_scanned
+
+
 def test_a_scanner_that_does_not_end_is_ended(fake_scanner: FakeScanner) -> None:
     """It is given its time, and no more."""
     fake_scanner("trivy", _TRIVY_IMAGE, sleep_s=600)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from nimify.scanning.program import report_of
 from nimify.scanning.scan import Issue, Kind, Level, Scan, Target, Unscanned
 
 NAME: Final = "grype"
+# Everything is asked for, whatever the user's environment says: what counts is decided by the gate.
+_COMMON: Final = ("--only-fixed=false", "--only-notfixed=false", "--ignore-states=", "--fail-on=")
+_PACKAGES: Final = "cyclonedx-json"
+_KINDS: Final = {"library", "application"}
+"""Of components that are packages; files and the operating system are none."""
 _LEVELS: Final = {
     "Unknown": Level.UNKNOWN,
     "Negligible": Level.LOW,
@@ -21,10 +29,25 @@ _LEVELS: Final = {
 
 def scan_vulnerabilities(target: Target, timeout_s: float) -> Scan:
     """Known vulnerabilities of the packages in an image or a folder."""
-    report = report_of(NAME, ("--quiet", "--output", "json", _source(target)), timeout_s=timeout_s)
-    if not isinstance(report, dict) or not isinstance(report.get("matches"), list) or "descriptor" not in report:
-        raise Unscanned("grype wrote a report that is not understood")
+    with tempfile.TemporaryDirectory(prefix="nimify-grype-") as folder:
+        # Its report names only packages in which something was found; what it looked at, it says in another format.
+        packages = Path(folder) / "packages.json"
+        arguments = (*_COMMON, "--output", "json", "--output", f"{_PACKAGES}={packages}", _source(target))
+        report = report_of(NAME, arguments, timeout_s=timeout_s)
+        if not isinstance(report, dict) or not isinstance(report.get("matches"), list) or "descriptor" not in report:
+            raise Unscanned("grype wrote a report that is not understood")
+        if not _names_packages(packages):
+            # Nothing recognised is not the same as nothing found.
+            raise Unscanned("grype recognised no packages in it")
     return Scan(Kind.VULNERABILITIES, NAME, tuple(_issue(match) for match in report["matches"]))
+
+
+def _names_packages(path: Path) -> bool:
+    try:
+        components = json.loads(path.read_bytes()).get("components") or ()
+    except OSError as error:
+        raise Unscanned("grype did not say which packages it looked at") from error
+    return any(component["type"] in _KINDS for component in components)
 
 
 def _source(target: Target) -> str:

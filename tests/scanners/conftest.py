@@ -1,0 +1,29 @@
+"""The real trivy and grype, where they are there.
+
+Each takes minutes to build, so they are no part of continuous integration. Without one its tests are skipped, and say
+so; they fail when NIMIFY_REQUIRE names `scanners` (make test-scanners).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def only_scanner(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let one scanner be the only one on this machine; its path."""
+    found = shutil.which(name, path=os.pathsep.join((str(ROOT / ".tools/bin"), os.environ.get("PATH", ""))))
+    if found is None:
+        message = f"{name} is not installed; make test-scanners"
+        if "scanners" in os.environ.get("NIMIFY_REQUIRE", "").split(","):
+            pytest.fail(message)
+        pytest.skip(message)
+    folder.mkdir()
+    (folder / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(folder))
+    return found
