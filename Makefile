@@ -15,7 +15,8 @@ TRITON_PYTHON ?= /usr/bin/python3
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-chart test-monitoring test-triton test-supply-chain test-container check fmt docs \
+.PHONY: help setup tools demo test test-chart test-monitoring test-triton test-supply-chain test-container test-cluster \
+  cluster-build cluster-up cluster-down check fmt docs \
   goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
@@ -38,7 +39,7 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not chart and not container and not monitoring and not supply_chain and not triton"
+	$(BIN)/python -m pytest -m "not chart and not cluster and not container and not monitoring and not supply_chain and not triton"
 
 test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
 	$(BIN)/python -m pytest tests/triton
@@ -56,6 +57,19 @@ test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; 
 test-container: $(VENV)/.ready ## images and the docker target, by a real Docker engine and buildah; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
+
+cluster-build: $(VENV)/.ready tools ## build Kubernetes for test-cluster, once; takes a quarter of an hour and more
+	$(BIN)/python tools/container_engine.py install
+	$(BIN)/python -m tools.cluster build
+
+cluster-up: cluster-build ## a Kubernetes cluster of one node on this machine; as root, on Debian
+	$(BIN)/python -m tools.cluster up
+
+cluster-down: $(VENV)/.ready ## end it, and restore what it changed
+	$(BIN)/python -m tools.cluster down
+
+test-cluster: cluster-build ## the kubernetes target on a real cluster, with a real load; on that of cluster-up, or on its own
+	$(BIN)/python -m pytest tests/cluster -p no:randomly
 
 test-supply-chain: $(VENV)/.ready .tools/supply-chain/.ready ## signatures and bills of materials, by the official tools
 	NIMIFY_REQUIRE=supply_chain $(BIN)/python -m pytest tests/supply_chain
