@@ -5,11 +5,13 @@ A cluster that is up already is used and left (make cluster-up); otherwise one i
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +74,13 @@ class Namespace:
     def address(self) -> str:
         """The ClusterIP of the service."""
         return str(self.get("service", "digits")["spec"]["clusterIP"])
+
+    def await_expired_lease(self) -> None:
+        """Wait until the Lease of a deployer that was killed has expired."""
+        spec = self.get("lease", "nimify-digits")["spec"]
+        renewed = datetime.datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
+        expires = renewed + datetime.timedelta(seconds=spec["leaseDurationSeconds"] + 1)
+        time.sleep(max(0.0, (expires - datetime.datetime.now(datetime.UTC)).total_seconds()))
 
     def pods(self) -> set[str]:
         """The names of the pods that are not going."""

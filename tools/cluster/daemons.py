@@ -60,7 +60,8 @@ def await_that(what: str, holds: Callable[[], bool], journal: Journal, logs: Pat
     """
     deadline_s = time.monotonic() + _READY_S
     while not holds():
-        for name, process, started in journal.entries("daemon"):
+        latest = {name: (process, started) for name, process, started in reversed(journal.entries("daemon"))}
+        for name, (process, started) in latest.items():
             if not is_alive(process, started):
                 raise DaemonFailed(f"{name} ended.\n{_tail(logs / f'{name}.log')}")
         if time.monotonic() > deadline_s:
@@ -74,9 +75,9 @@ def stop_all(journal: Journal) -> None:
         stop(process, started)
 
 
-def stop(process: int, started: str) -> None:
-    """End a daemon: SIGTERM, and SIGKILL when it takes too long; nothing when it has ended."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def stop(process: int, started: str, *, at_once: bool = False) -> None:
+    """End a daemon: SIGTERM, and SIGKILL when it takes too long or at once; nothing when it has ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL)[at_once:]:
         deadline_s = time.monotonic() + _GRACE_S
         if is_alive(process, started):
             with suppress(ProcessLookupError):

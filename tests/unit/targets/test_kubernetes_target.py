@@ -99,6 +99,19 @@ def test_a_release_is_applied_on_the_server_watched_and_proven(bundle: Path, clu
 
 
 @pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_namespace_is_made_only_where_there_is_none(there: bool, bundle: Path, cluster: FakeCluster) -> None:
+    """Helm would apply one that is there, which the deployer's Role does not allow."""
+    missing = {"kubectl create": 'Error from server (NotFound): namespaces "default" not found'}
+    cluster.set(fail={} if there else missing)
+
+    deployed(bundle, "good")
+
+    (upgrade,) = (call for call in cluster.calls if call.startswith("helm upgrade") and "--dry-run" not in call)
+    assert ("--create-namespace" in upgrade) is not there
+
+
+@pytest.mark.usefixtures("served")
 def test_nothing_is_applied_when_nothing_changed(bundle: Path, cluster: FakeCluster) -> None:
     """The same manifests and healthy pods: Helm is asked, and nothing is applied."""
     deployed(bundle, "good")
@@ -114,6 +127,7 @@ def test_nothing_is_applied_when_nothing_changed(bundle: Path, cluster: FakeClus
     [
         ("pull", "its image cannot be pulled"),
         ("crash", "it ends again and again; its container ended with status 3"),
+        ("probe", "ended with status 3; Startup probe failed: HTTP probe failed with statuscode: 503"),
         ("quota", "no pod can be made: exceeded quota"),
         ("deadline", "it made no progress within its deadline"),
     ],
