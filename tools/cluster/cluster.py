@@ -14,7 +14,7 @@ from typing import Final
 
 from tools.cluster import control_plane, machine, node, programs
 from tools.cluster.credentials import write_credentials
-from tools.cluster.daemons import Daemon, await_that, start, stop, stop_all
+from tools.cluster.daemons import Daemon, await_that, crash, start, stop_all
 from tools.cluster.journal import Journal
 from tools.cluster.layout import NODE, STATE, Layout, new_layout
 from tools.cluster.pause import write_pause_image
@@ -60,9 +60,7 @@ def restart_api_server(layout: Layout) -> None:
     """Kill the API server as a crash would, start it again, and wait until it is ready."""
     journal, logs = Journal(_JOURNAL), layout.state / "logs"
     daemon = control_plane.api_server(layout)
-    for name, process, started in journal.entries("daemon"):
-        if name == daemon.name:
-            stop(process, started, at_once=True)
+    crash(daemon.name, journal)
     start(daemon, journal, logs)
     await_that("the API server is ready again", lambda: _ready(layout), journal, logs)
 

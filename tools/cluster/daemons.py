@@ -1,4 +1,4 @@
-"""Daemons: started in the background, known by process id and start time, and ended politely."""
+"""Daemons: started in the background, known by process id and start time, and ended politely first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 from tools.cluster.journal import Journal
 
 _READY_S: Final = 90.0
-_GRACE_S: Final = 10.0
+_GRACE_S: Final = 5.0
 _TAIL: Final = 3000
 
 
@@ -70,20 +70,25 @@ def await_that(what: str, holds: Callable[[], bool], journal: Journal, logs: Pat
 
 
 def stop_all(journal: Journal) -> None:
-    """End every daemon, the one that was started last first."""
-    for _, process, started in journal.entries("daemon"):
-        stop(process, started)
-
-
-def stop(process: int, started: str, *, at_once: bool = False) -> None:
-    """End a daemon: SIGTERM, and SIGKILL when it takes too long or at once; nothing when it has ended."""
-    for number in (signal.SIGTERM, signal.SIGKILL)[at_once:]:
+    """End every daemon, all at the same time: their state goes with them, so nothing is lost by that."""
+    daemons = [(process, started) for _, process, started in journal.entries("daemon")]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process, started in daemons:
+            if is_alive(process, started):
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
         deadline_s = time.monotonic() + _GRACE_S
-        if is_alive(process, started):
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-        while is_alive(process, started) and time.monotonic() < deadline_s:
+        while any(is_alive(*daemon) for daemon in daemons) and time.monotonic() < deadline_s:
             time.sleep(0.05)
+
+
+def crash(name: str, journal: Journal) -> None:
+    """End a daemon as a crash would."""
+    for found, process, started in journal.entries("daemon"):
+        if found == name and is_alive(process, started):
+            os.kill(process, signal.SIGKILL)
+            while is_alive(process, started):
+                time.sleep(0.05)
 
 
 def is_alive(process: int, started: str) -> bool:

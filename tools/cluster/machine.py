@@ -136,8 +136,7 @@ def restore(journal: Journal, state: Path) -> None:
         _run("ip", "link", "delete", link, check=False)
     for hierarchy in _hierarchies():
         _remove_cgroup(hierarchy / CGROUP)
-    for result in Path("/var/lib/cni/results").glob(f"{CNI_NETWORK}-*"):
-        result.unlink()
+    _remove_network_results()
     for (folder,) in journal.entries("folder"):
         _unmount_below(Path(folder))
         shutil.rmtree(folder, ignore_errors=True)
@@ -189,6 +188,15 @@ def _rmdir(folder: Path) -> None:
             if time.monotonic() > deadline_s:
                 return
             time.sleep(0.05)
+
+
+def _remove_network_results() -> None:
+    """Remove what the network library remembers of our pods; their loopbacks belong to a network that is not ours."""
+    folder = Path("/var/lib/cni/results")
+    for result in folder.glob(f"{CNI_NETWORK}-*-eth0"):
+        pod = result.name.removeprefix(f"{CNI_NETWORK}-").removesuffix("-eth0")
+        (folder / f"cni-loopback-{pod}-lo").unlink(missing_ok=True)
+        result.unlink()
 
 
 def _unmount_below(folder: Path) -> None:
