@@ -50,6 +50,7 @@ def start(daemon: Daemon, journal: Journal, logs: Path) -> None:
             start_new_session=True,
         )
     journal.note("daemon", daemon.name, process.pid, _started(process.pid))
+    process.returncode = 0  # it is not waited for, and Popen would complain of that
 
 
 def await_that(what: str, holds: Callable[[], bool], journal: Journal, logs: Path) -> None:
