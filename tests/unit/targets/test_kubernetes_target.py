@@ -230,6 +230,14 @@ def test_the_preflight_finds_what_is_lacking(
 
 
 @pytest.mark.usefixtures("served")
+def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCluster) -> None:
+    """Behind a slash, kubectl would read the name of an object."""
+    foresee("kubernetes", order_for(bundle, image="registry.example.com/tiny:good"))
+
+    assert "kubectl auth can-i create pods --subresource=portforward" in cluster.calls
+    assert not [call for call in cluster.calls if "can-i" in call and "/" in call]
+
+
 def test_a_dry_run_shows_the_difference_of_the_manifests(bundle: Path, cluster: FakeCluster) -> None:
     """What the next revision would change is a diff, and nothing is applied."""
     deployed(bundle, "good")
