@@ -23,6 +23,7 @@ from nimify.targets.target import Applied, Phase
 
 pytestmark = pytest.mark.usefixtures("state")
 MakeBundle = Callable[..., Path]
+LEASES = "leases.coordination.k8s.io"
 FAKE = Path(__file__).with_name("fake_cluster.py")
 
 
@@ -330,3 +331,11 @@ def test_the_role_holds_what_is_asked_for() -> None:
     assert ("create", "pods/portforward") in asked
     assert ("patch", "deployments.apps") in asked
     assert not [resource for verb, resource in asked if "*" in (verb, resource)]
+
+
+def test_what_helm_deletes_it_may_watch_go() -> None:
+    """`helm uninstall --wait` watches what the chart made; the Secrets of releases and the Lease are not of it."""
+    asked = permissions()
+    deleted = {resource for verb, resource in asked if verb == "delete"}
+
+    assert {resource for verb, resource in asked if verb == "watch"} >= deleted - {"secrets", LEASES}
