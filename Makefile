@@ -16,8 +16,8 @@ TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching managem
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools tools-scanners demo test fuzz soak soak-rollouts test-chart test-monitoring test-triton \
-  test-supply-chain test-container test-scanners check fmt docs goldens lock protos digits bench-serve bench-grpc \
-  bench-large bench-estimates bench-shapes bench-analysis clean
+  test-supply-chain test-container test-scanners test-cluster cluster-build cluster-up cluster-down check fmt docs \
+  goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not chart and not container and not fuzz and not monitoring and not scanners and not supply_chain and not triton"
+	$(BIN)/python -m pytest -m "not chart and not cluster and not container and not fuzz and not monitoring and not scanners and not supply_chain and not triton"
 
 fuzz: $(VENV)/.ready ## send nonsense to a service for FUZZ_SECONDS=60, from FUZZ_SEED=n; FUZZ_REPLAY=file sends one case
 	$(BIN)/python -m pytest tests/service/fuzz -m fuzz -p no:randomly -s $(ARGS)
@@ -72,6 +72,19 @@ test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; 
 test-container: $(VENV)/.ready .tools/triton/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
+
+cluster-build: $(VENV)/.ready tools ## build Kubernetes for test-cluster, once; takes a quarter of an hour and more
+	$(BIN)/python tools/container_engine.py install
+	$(BIN)/python -m tools.cluster build
+
+cluster-up: cluster-build ## a Kubernetes cluster of one node on this machine; as root, on Debian
+	$(BIN)/python -m tools.cluster up
+
+cluster-down: $(VENV)/.ready ## end it, and restore what it changed
+	$(BIN)/python -m tools.cluster down
+
+test-cluster: cluster-build ## the kubernetes target on a real cluster, with a real load; on that of cluster-up, or on its own
+	$(BIN)/python -m pytest tests/cluster -p no:randomly
 
 test-supply-chain: $(VENV)/.ready .tools/supply-chain/.ready ## signatures and bills of materials, by the official tools
 	NIMIFY_REQUIRE=supply_chain $(BIN)/python -m pytest tests/supply_chain

@@ -1,8 +1,8 @@
 """Stands in for `helm` and `kubectl`, whichever name it is called by: as much of a cluster as a deployment asks for.
 
 State is one JSON file, FAKE_CLUSTER. The tag of the image decides what becomes of a revision: `good`, `pull`, `crash`,
-`unschedulable`, `quota`, `deadline`. `forbidden` lists what can-i denies, `port` is where port-forward leads to,
-`fail` maps the beginning of a command to an error that it ends with, `calls` is what was asked.
+`probe`, `unschedulable`, `quota`, `deadline`. `forbidden` lists what can-i denies, `port` is where port-forward leads
+to, `fail` maps the beginning of a command to an error that it ends with, `calls` is what was asked.
 """
 
 from __future__ import annotations
@@ -147,11 +147,12 @@ def replica_set() -> dict[str, Any]:
 
 def pod() -> dict[str, Any]:
     kind, revision = fate(), str(present()["revision"])
-    waiting = {"pull": "ImagePullBackOff", "crash": "CrashLoopBackOff"}.get(kind)
-    container: dict[str, Any] = {"ready": kind == "good", "restartCount": 3 if kind == "crash" else 0, "state": {}}
+    waiting = {"pull": "ImagePullBackOff", "crash": "CrashLoopBackOff", "probe": "CrashLoopBackOff"}.get(kind)
+    restarts = 3 if kind in {"crash", "probe"} else 0
+    container: dict[str, Any] = {"ready": kind == "good", "restartCount": restarts, "state": {}}
     if waiting:
         container["state"] = {"waiting": {"reason": waiting, "message": "Back-off"}}
-    if kind == "crash":
+    if restarts:
         container["lastState"] = {"terminated": {"reason": "Error", "exitCode": 3}}
     conditions = [condition("Ready", "True" if kind == "good" else "False", message="containers are not ready")]
     if kind == "unschedulable":
@@ -199,6 +200,11 @@ def kubectl(verb: str, arguments: list[str]) -> None:
     elif verb == "get":
         makers = {"deployments": deployment, "replicasets": replica_set, "pods": pod}
         items = [makers[what]()] if live() and what in makers else []
+        if what == "events" and fate() == "probe":
+            items = [
+                {"message": "Startup probe failed: HTTP probe failed with statuscode: 503"},
+                {"message": "Killing"},
+            ]
         say(json.dumps({"items": items}))
     elif verb == "logs":
         say("the last words of the pod")

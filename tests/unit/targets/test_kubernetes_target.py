@@ -23,6 +23,7 @@ from nimify.targets.target import Applied, Phase
 
 pytestmark = pytest.mark.usefixtures("state")
 MakeBundle = Callable[..., Path]
+LEASES = "leases.coordination.k8s.io"
 FAKE = Path(__file__).with_name("fake_cluster.py")
 
 
@@ -99,6 +100,19 @@ def test_a_release_is_applied_on_the_server_watched_and_proven(bundle: Path, clu
 
 
 @pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_namespace_is_made_only_where_there_is_none(there: bool, bundle: Path, cluster: FakeCluster) -> None:
+    """Helm would apply one that is there, which the deployer's Role does not allow."""
+    missing = {"kubectl create": 'Error from server (NotFound): namespaces "default" not found'}
+    cluster.set(fail={} if there else missing)
+
+    deployed(bundle, "good")
+
+    (upgrade,) = (call for call in cluster.calls if call.startswith("helm upgrade") and "--dry-run" not in call)
+    assert ("--create-namespace" in upgrade) is not there
+
+
+@pytest.mark.usefixtures("served")
 def test_nothing_is_applied_when_nothing_changed(bundle: Path, cluster: FakeCluster) -> None:
     """The same manifests and healthy pods: Helm is asked, and nothing is applied."""
     deployed(bundle, "good")
@@ -114,6 +128,7 @@ def test_nothing_is_applied_when_nothing_changed(bundle: Path, cluster: FakeClus
     [
         ("pull", "its image cannot be pulled"),
         ("crash", "it ends again and again; its container ended with status 3"),
+        ("probe", "ended with status 3; Startup probe failed: HTTP probe failed with statuscode: 503"),
         ("quota", "no pod can be made: exceeded quota"),
         ("deadline", "it made no progress within its deadline"),
     ],
@@ -216,6 +231,14 @@ def test_the_preflight_finds_what_is_lacking(
 
 
 @pytest.mark.usefixtures("served")
+def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCluster) -> None:
+    """Behind a slash, kubectl would read the name of an object."""
+    foresee("kubernetes", order_for(bundle, image="registry.example.com/tiny:good"))
+
+    assert "kubectl auth can-i create pods --subresource=portforward" in cluster.calls
+    assert not [call for call in cluster.calls if "can-i" in call and "/" in call]
+
+
 def test_a_dry_run_shows_the_difference_of_the_manifests(bundle: Path, cluster: FakeCluster) -> None:
     """What the next revision would change is a diff, and nothing is applied."""
     deployed(bundle, "good")
@@ -308,3 +331,11 @@ def test_the_role_holds_what_is_asked_for() -> None:
     assert ("create", "pods/portforward") in asked
     assert ("patch", "deployments.apps") in asked
     assert not [resource for verb, resource in asked if "*" in (verb, resource)]
+
+
+def test_what_helm_deletes_it_may_watch_go() -> None:
+    """`helm uninstall --wait` watches what the chart made; the Secrets of releases and the Lease are not of it."""
+    asked = permissions()
+    deleted = {resource for verb, resource in asked if verb == "delete"}
+
+    assert {resource for verb, resource in asked if verb == "watch"} >= deleted - {"secrets", LEASES}

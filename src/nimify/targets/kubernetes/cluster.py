@@ -46,9 +46,12 @@ class Cluster:
         return self.program.run("config", "view", "--minify", template).strip() or "default"
 
     def may(self, verb: str, resource: str) -> bool:
-        """Whether we may do that in the namespace."""
+        """Whether we may do that in the namespace; a resource may have a part, as in `pods/log`."""
+        whole, _, part = resource.partition("/")
+        # What stands behind a slash is the name of an object to kubectl.
+        options = [f"--subresource={part}"] if part else []
         try:
-            return self._run("auth", "can-i", verb, resource).strip() == "yes"
+            return self._run("auth", "can-i", verb, whole, *options).strip() == "yes"
         except ProgramFailed as error:
             if error.code == 1:  # "no", with or without a reason
                 return False

@@ -30,9 +30,11 @@ class DeployerLease:
 
     Attributes:
         proven: The revision of the release that was proven last; `None` when none was.
+        new_namespace: Whether the namespace is not there yet; the Lease is then made when the release has made it.
     """
 
     proven: int | None = None
+    new_namespace: bool = False
 
 
 @contextmanager
@@ -88,7 +90,7 @@ class _Holder:
                 ) from error
             if not (error.says("namespaces") and error.says("not found")):
                 raise
-            # The release makes the namespace; nobody can be there before it.
+            self.lease.new_namespace = True  # nobody can be there before the release makes it
 
     def renew(self, ended: threading.Event) -> None:
         """Renew it until the end."""

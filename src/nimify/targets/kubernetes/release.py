@@ -85,11 +85,22 @@ class Release:
                 return ""
             raise
 
-    def upgrade(self, chart: Path, values: Mapping[str, str], settings: Mapping[str, str], *, description: str) -> int:
-        """Apply the chart on the server, without waiting for what becomes of it; the new revision."""
+    def upgrade(
+        self,
+        chart: Path,
+        values: Mapping[str, str],
+        settings: Mapping[str, str],
+        *,
+        description: str,
+        new_namespace: bool = False,
+    ) -> int:
+        """Apply the chart on the server, without waiting for what becomes of it; the new revision.
+
+        A namespace that is there is left alone: Helm would apply it, too, which takes more rights than a deployer has.
+        """
         options = [
+            *(["--create-namespace"] if new_namespace else []),
             "--install",
-            "--create-namespace",
             "--server-side=true",
             f"--history-max={_KEPT}",
             f"--description={description}",

@@ -59,7 +59,13 @@ class Rollout:
         service = bundle.service
         description = f"nimify: {service.version}, {self.order.image or 'the image of the chart'}"
         try:
-            revision = self.release.upgrade(chart, values, self.order.settings, description=description)
+            revision = self.release.upgrade(
+                chart,
+                values,
+                self.order.settings,
+                description=description,
+                new_namespace=self.lease.new_namespace,
+            )
         except ProgramFailed as error:
             self._undo(history, f"Helm could not apply the chart of '{self.release.name}': {error}.", ())
         self.progress(f"Revision {revision} is applied.")

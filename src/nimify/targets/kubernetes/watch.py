@@ -23,6 +23,8 @@ from nimify.targets.kubernetes.pods import (
 from nimify.targets.target import Progress
 
 POLL_S: Final = 1.0
+_ENDING_PROBES: Final = ("Startup probe failed", "Liveness probe failed")
+"""How the kubelet begins what it says of the probes for which it ends a container."""
 
 
 class RolloutFailed(Exception):
@@ -104,10 +106,17 @@ class RolloutWatch:
             self._say(f"{trouble.pod}: {trouble.message}.")
             return
         where = f"Pod {trouble.pod}" if trouble.pod else "The Deployment"
+        probed = self._probe_failure(trouble.pod) if trouble.restarted else ""
         evidence = self.cluster.pod_log(trouble.pod, previous=trouble.restarted) if trouble.pod else ()
         if trouble.reason == "ProgressDeadlineExceeded":
             evidence = evidence or self._unhealthy()
-        raise RolloutFailed(f"{where}: {trouble.message} ({trouble.reason}).", evidence)
+        message = f"{trouble.message}; {probed}" if probed else trouble.message
+        raise RolloutFailed(f"{where}: {message} ({trouble.reason}).", evidence)
+
+    def _probe_failure(self, pod: str) -> str:
+        """What the probe said for which the kubelet ended a container; empty when it ended by itself."""
+        messages = [str(event.get("message", "")) for event in self.cluster.events(pod)]
+        return next((message for message in reversed(messages) if message.startswith(_ENDING_PROBES)), "")
 
     def _unhealthy(self) -> tuple[str, ...]:
         """What the probes of pods that are not ready said."""
