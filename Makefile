@@ -110,7 +110,7 @@ bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency agains
 	$(BIN)/python -m benchmarks.serve $(ARGS)
 
 bench-peers: $(VENV)/.ready .tools/bench/.ready .tools/triton/.ready $(PEERS:%=.tools/peers/%/.ready) ## against Triton, MLServer, LitServe, BentoML, KServe, as ratios
-	$(BIN)/python -m benchmarks.peers $(ARGS)
+	$(BIN)/python -m benchmarks.peer_serve $(ARGS)
 
 bench-grpc: $(VENV)/.ready ## gRPC against grpc.aio, as ratios; needs h2load
 	$(BIN)/python -m benchmarks.grpc_serve $(ARGS)

@@ -14,7 +14,7 @@ from benchmarks.machine import CpuMeter, cpu_s
 from benchmarks.outcome import Outcome
 from benchmarks.wrk import Wrk
 
-_WARM_UP_S: Final = 0.5
+_WARM_UP_S: Final = 0.3
 _LEAST_WARM_UPS: Final = 3
 _LONGEST_SETTLE_S: Final = 10.0
 _SETTLE_STEP_S: Final = 0.2

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ _QUESTIONS: Final = 8
 RAW: Final = "raw loop"
 _MANY_CONNECTIONS: Final = 32
 _LONG_S: Final = 8
+_RATHER_LONG_S: Final = 6
+"""Answers of merged requests come in bundles, and the last bundle counts or not; it must not weigh much."""
 _CEILING_S: Final = 1.0
 
 Questions = Mapping[Protocol, Sequence[Question]]
@@ -43,7 +46,7 @@ class Effort:
         rounds: How often everything is done.
         seconds: How long each load lasts.
         connections: Numbers of connections.
-        patient: Whether costly models get more time at many connections, where answers are few.
+        patient: Whether costly models get more time at several connections, where answers are few.
     """
 
     rounds: int
@@ -53,8 +56,9 @@ class Effort:
 
     def seconds_for(self, model: BenchModel, connections: int) -> int:
         """How long one load of this model lasts."""
-        long = self.patient and model.heavy and connections >= _MANY_CONNECTIONS
-        return max(self.seconds, _LONG_S) if long else self.seconds
+        if not (self.patient and model.heavy and connections > 1):
+            return self.seconds
+        return max(self.seconds, _LONG_S if connections >= _MANY_CONNECTIONS else _RATHER_LONG_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +117,14 @@ class Rounds:
     @contextlib.contextmanager
     def _servers(self, number: int) -> Iterator[list[RunningServer]]:
         """All servers, started one after the other, and right in their answers."""
-        with contextlib.ExitStack() as stack:
-            servers = []
+        with contextlib.ExitStack() as all_of_them:
+            servers: list[RunningServer] = []
+            stacks: list[contextlib.ExitStack] = []
+            all_of_them.callback(_close_together, stacks)
             for contestant in self.contestants:
                 first = self.questions[contestant.protocols[0]][0]
-                server = stack.enter_context(running(contestant, self.model, first))
+                stacks.append(contextlib.ExitStack())
+                server = stacks[-1].enter_context(running(contestant, self.model, first))
                 servers.append(server)
                 self._say(f"round {number}: {contestant.name} started in {server.cold_start_s:.2f} s")
                 figures = (server.cold_start_s, server.idle_bytes, server.noisy_start)
@@ -171,6 +178,13 @@ class Rounds:
     def _say(self, text: str) -> None:
         """Progress goes to standard error; the tables alone go to standard output."""
         print(f"{self.model.name}: {text}", file=sys.stderr, flush=True)
+
+
+def _close_together(stacks: Sequence[contextlib.ExitStack]) -> None:
+    """End all servers at once, because some take seconds for it."""
+    with ThreadPoolExecutor(len(stacks) or 1) as pool:
+        for ending in [pool.submit(stack.close) for stack in stacks]:
+            ending.result()
 
 
 def questions_for(model: BenchModel) -> Questions:
