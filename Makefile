@@ -12,12 +12,14 @@ PROTOS := nimify/serving/grpc/protos
 
 # The system's own: Triton's python backend links its shared library.
 TRITON_PYTHON ?= /usr/bin/python3
+# What `make bench-peers` has an environment for, beside Triton and FastAPI.
+PEERS := bentoml kserve litserve mlserver
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools tools-scanners demo test fuzz soak soak-rollouts test-chart test-monitoring test-triton \
   test-supply-chain test-container test-scanners test-cluster cluster-build cluster-up cluster-down check fmt docs \
-  goldens lock protos digits bench-serve bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
+  goldens lock protos digits bench-serve bench-peers bench-grpc bench-large bench-estimates bench-shapes bench-analysis clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -117,6 +119,10 @@ lock: | $(filter .tools/%,$(UV)) ## resolve the hashed requirement files again
 	  --group pyproject.toml:triton --output-file requirements/triton.txt
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 	  --group pyproject.toml:supply-chain --output-file requirements/supply-chain.txt
+	for peer in $(PEERS); do \
+	  $(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
+	    --group pyproject.toml:peer-$$peer --output-file requirements/peers/$$peer.txt || exit; \
+	done
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 	  --constraint requirements/dev.txt --group pyproject.toml:serving \
 	  --output-file src/nimify/artifacts/container/requirements.txt
@@ -131,6 +137,9 @@ digits: .tools/generate/.ready ## train the digits model again
 
 bench-serve: $(VENV)/.ready .tools/bench/.ready ## throughput and latency against a raw loop and FastAPI, as ratios
 	$(BIN)/python -m benchmarks.serve $(ARGS)
+
+bench-peers: $(VENV)/.ready .tools/bench/.ready .tools/triton/.ready $(PEERS:%=.tools/peers/%/.ready) ## against Triton, MLServer, LitServe, BentoML, KServe, as ratios
+	$(BIN)/python -m benchmarks.peer_serve $(ARGS)
 
 bench-grpc: $(VENV)/.ready ## gRPC against grpc.aio, as ratios; needs h2load
 	$(BIN)/python -m benchmarks.grpc_serve $(ARGS)

@@ -1,28 +1,43 @@
-"""Closed-loop load from wrk: so many connections, each sending its next request when the last one is answered."""
+"""Closed-loop load: so many connections, each sending its next request when the last one is answered."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
+from benchmarks import exchange
 from benchmarks.exchange import Request, send
-from benchmarks.failure import MissingTool, RunFailed
+from benchmarks.failure import RunFailed
+from benchmarks.h2load import H2load
 from benchmarks.machine import CpuMeter, cpu_s
+from benchmarks.outcome import Outcome
+from benchmarks.wrk import Wrk
 
-_SCRIPT: Final = Path(__file__).with_name("post.lua")
-_REQUEST_TIMEOUT_S: Final = 30
-_WARM_UP_S: Final = 0.5
+_WARM_UP_S: Final = 0.3
 _LEAST_WARM_UPS: Final = 3
 _LONGEST_SETTLE_S: Final = 10.0
 _SETTLE_STEP_S: Final = 0.2
 _SETTLED_CORES: Final = 0.1
+
+
+class Generator(Protocol):
+    """A program that sends load."""
+
+    def run(self, port: int, request: Request, *, connections: int, seconds: int, answer_length: int) -> Outcome:
+        """Load a server.
+
+        Args:
+            port: Where it listens.
+            request: What every connection sends.
+            connections: How many there are.
+            seconds: For how long.
+            answer_length: Bytes in the body of the right answer, for programs that see no more of it.
+
+        Raises:
+            RunFailed: The program could not do its work.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +63,60 @@ class LoadResult:
     noisy: bool
 
 
-def find_wrk() -> str:
-    """The load generator's path.
+@dataclass(frozen=True, slots=True)
+class LoadPrograms:
+    """Sends load with the program that speaks the request's protocol."""
 
-    Raises:
-        MissingTool: It is not installed.
-    """
-    path = shutil.which("wrk")
-    if path is None:
-        raise MissingTool("wrk is missing, which sends the load; on Debian and Ubuntu: apt-get install wrk")
-    return path
+    http: Generator
+    grpc: Generator
+
+    @classmethod
+    def find(cls, *, grpc: bool) -> LoadPrograms:
+        """The programs of this machine; that of gRPC only where it is needed.
+
+        Raises:
+            MissingTool: One is not installed.
+        """
+        http = Wrk.find()
+        return cls(http, H2load.find() if grpc else http)
+
+    def measure(self, port: int, pid: int, request: Request, *, connections: int, seconds: int) -> LoadResult:
+        """Warm a server up, and load it for some seconds.
+
+        Args:
+            port: Where the server listens.
+            pid: Its process.
+            request: What every connection sends.
+            connections: How many there are.
+            seconds: For how long.
+
+        Raises:
+            RunFailed: The load generator could not do its work, or the server did not answer it.
+        """
+        length = _warm_up(port, request)
+        generator = self.grpc if request.protocol is exchange.Protocol.GRPC else self.http
+        meter = CpuMeter(pid)
+        outcome = generator.run(port, request, connections=connections, seconds=seconds, answer_length=length)
+        usage = meter.read()
+        if outcome.requests == 0:
+            raise RunFailed("the server answered no request while it was measured; give it more --seconds")
+        _settle(pid)
+        return LoadResult(
+            requests_per_s=outcome.requests / outcome.duration_s,
+            p50_ms=outcome.p50_ms,
+            p99_ms=outcome.p99_ms,
+            cpu_us=usage.server_s * 1e6 / outcome.requests,
+            errors=outcome.errors,
+            other_cores=usage.other_cores,
+            noisy=usage.noisy,
+        )
 
 
-def warm_up(port: int, request: Request) -> None:
+def _warm_up(port: int, request: Request) -> int:
     """Send some requests one after the other, so that the first measured one is not the server's first.
+
+    Returns:
+        Bytes in the body of an answer.
 
     Raises:
         NoAnswer: One was not answered.
@@ -69,60 +124,9 @@ def warm_up(port: int, request: Request) -> None:
     started_s = time.monotonic()
     sent = 0
     while sent < _LEAST_WARM_UPS or time.monotonic() - started_s < _WARM_UP_S:
-        send(port, request)
+        answer = send(port, request)
         sent += 1
-
-
-def measure(wrk: str, port: int, pid: int, request: Request, *, connections: int, seconds: int) -> LoadResult:
-    """Load a server for some seconds.
-
-    Args:
-        wrk: The load generator.
-        port: Where the server listens.
-        pid: Its process.
-        request: What every connection sends.
-        connections: How many there are.
-        seconds: For how long.
-
-    Raises:
-        RunFailed: The load generator could not do its work.
-    """
-    with tempfile.TemporaryDirectory(prefix="nimify-bench-") as folder:
-        body, headers = Path(folder, "body"), Path(folder, "headers")
-        body.write_bytes(request.body)
-        headers.write_text("".join(f"{name}: {value}\n" for name, value in request.headers.items()))
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={_REQUEST_TIMEOUT_S}s"]
-        command += [f"--script={_SCRIPT}", f"http://127.0.0.1:{port}{request.path}"]
-        meter = CpuMeter(pid)
-        done = subprocess.run(
-            command,
-            env={**os.environ, "BODY_FILE": str(body), "HEADERS_FILE": str(headers)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        usage = meter.read()
-    result = _result(done)
-    _settle(pid)
-    return LoadResult(
-        requests_per_s=result["requests"] / (result["duration_us"] / 1e6),
-        p50_ms=result["p50_us"] / 1e3,
-        p99_ms=result["p99_us"] / 1e3,
-        cpu_us=usage.server_s * 1e6 / result["requests"],
-        errors=result["errors"],
-        other_cores=usage.other_cores,
-        noisy=usage.noisy,
-    )
-
-
-def _result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            result: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
-            if result["requests"] == 0:
-                raise RunFailed("the server answered no request while it was measured; give it more --seconds")
-            return result
-    raise RunFailed(f"wrk ended with status {done.returncode} and no result: {(done.stderr or done.stdout)[-300:]}")
+    return answer.length
 
 
 def _settle(pid: int) -> None:

@@ -5,14 +5,19 @@ Read from /proc, so Linux only.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
+_STARTED: Final = 19
+"""The field of `_stat` with the time of a process's start."""
 NOISY_CORES: Final = 0.3
 """A measurement is marked when unrelated work took more than this many cores while it ran."""
 
@@ -78,9 +83,16 @@ def cpu_s(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants; shared pages count once for each."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    return sum(_resident_pages(member) for member in process_tree(pid)) * page
+    """Resident memory of a process and its descendants; files that several of them map count once."""
+    private = 0
+    files: dict[str, int] = {}
+    for member in process_tree(pid):
+        for mapping, resident in _mappings(member):
+            if mapping is None:
+                private += resident
+            else:
+                files[mapping] = max(files.get(mapping, 0), resident)
+    return private + sum(files.values())
 
 
 def process_tree(pid: int) -> list[int]:
@@ -95,6 +107,26 @@ def process_tree(pid: int) -> list[int]:
     return found
 
 
+def signal_tree(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process and its descendants."""
+    for member in process_tree(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, number)
+
+
+def identified_tree(pid: int) -> dict[int, str]:
+    """A process and its descendants, each with its start, which tells it from a later one of that number."""
+    return {member: fields[_STARTED] for member in process_tree(pid) if (fields := _stat(member))}
+
+
+def end_leftovers(tree: Mapping[int, str]) -> None:
+    """Kill those of `identified_tree` that still run."""
+    for member, started in tree.items():
+        if (fields := _stat(member)) and fields[_STARTED] == started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+
+
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat from the state on; empty when the process is gone."""
     try:
@@ -103,11 +135,20 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _resident_pages(pid: int) -> int:
+def _mappings(pid: int) -> Iterator[tuple[str | None, int]]:
+    """What a process maps: a name for each part of a file, none for memory of its own; and how much is resident."""
     try:
-        return int((_PROC / str(pid) / "statm").read_text().split()[1])
+        lines = (_PROC / str(pid) / "smaps").read_text().splitlines()
     except OSError:
-        return 0
+        return
+    mapping: str | None = None
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        if not name.endswith(":"):  # the head of a mapping: range, rights, offset, device, inode and path
+            _rights, offset, device, inode, *_path = rest.split()
+            mapping = f"{device} {inode} {offset}" if inode != "0" else None
+        elif name == "Rss:":
+            yield mapping, int(rest.split()[0]) * 1024
 
 
 def _busy_s() -> float:

@@ -16,18 +16,10 @@ import time
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from benchmarks.models import MODELS, Array, BenchModel
+from benchmarks.models import MODELS, Array
+from benchmarks.peers.session import open_session
 
 _LEAST_RUNS = 3
-
-
-def open_session(model: BenchModel) -> Any:
-    """The session that every contestant but nimify has: ONNX Runtime as it comes, with the model's thread count."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = model.threads
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
 
 
 def rows_per_s(session: Any, inputs: dict[str, Array], *, seconds: float) -> float:
@@ -49,8 +41,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each batch size (default: 2)")
     options = parser.parse_args()
     model = MODELS[options.model]
-    model.ensure()
-    session = open_session(model)
+    session = open_session(model.ensure(), model.threads)
     random = np.random.default_rng(0)
     single, merged = (
         rows_per_s(session, model.draw(rows, random), seconds=options.seconds) for rows in (1, model.batch)

@@ -43,6 +43,15 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class RawMemory:
+    """Resident memory of a process that has ONNX Runtime, the model and nothing else."""
+
+    model: str
+    round: int
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """One server under load; one row in each request."""
 
@@ -54,7 +63,7 @@ class Load:
     result: LoadResult
 
 
-Record: TypeAlias = Ceiling | Start | Load
+Record: TypeAlias = Ceiling | Start | RawMemory | Load
 
 
 @dataclass(slots=True)

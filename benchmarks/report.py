@@ -6,20 +6,16 @@ median over the rounds is shown. Where all parties have quiet rounds, only those
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final, TypeVar
+from typing import Final
 
 from benchmarks.exchange import Protocol
+from benchmarks.figures import ByRound, Figure, median, of_loads, of_starts, ratios, shown, significant
 from benchmarks.records import Ceiling, Load, Record, Start
 
-Measured = TypeVar("Measured")
-ByRound = Mapping[int, Measured]
 BASELINE: Final = "fastapi"
-_MISSING: Final = "-"
-_NOISE_MARK: Final = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +54,9 @@ def _latency(records: Sequence[Record]) -> Table:
         baseline = cells.get((BASELINE, Protocol.JSON), {})
         for (contestant, protocol), loads in cells.items():
             row: list[str] = []
-            for select, shown in _LATENCIES:
-                mine = _select(loads, select)
-                row += (_ratio(mine, _select(baseline, select)), _plain(mine, shown))
+            for select, form in _LATENCIES:
+                mine = of_loads(loads, select)
+                row += (_ratio(mine, of_loads(baseline, select)), _plain(mine, form))
             rows.append((model, str(connections), contestant, protocol, *row))
     caption = "Latency, and processor time of the server for each request. Ratios: of FastAPI; less is better."
     columns = ("p50", "p50 ms here", "p99", "p99 ms here", "CPU", "CPU us here")
@@ -77,18 +73,12 @@ def _starts(records: Sequence[Record]) -> Table:
         baseline = cells.get(BASELINE, {})
         for contestant, mine in cells.items():
             row: list[str] = []
-            for select, shown in _START_FIGURES:
-                figures = _select_start(mine, select)
-                row += (_ratio(figures, _select_start(baseline, select)), _plain(figures, shown))
+            for select, form in _START_FIGURES:
+                figures = of_starts(mine, select)
+                row += (_ratio(figures, of_starts(baseline, select)), _plain(figures, form))
             rows.append((model, contestant, *row))
     caption = "Cold start (process start to first right answer) and idle memory. Ratios: of FastAPI; less is better."
     return Table(caption, ("model", "server", "start", "start s here", "memory", "MB here"), rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    value: float
-    noisy: bool
 
 
 _STEP: Final = ("model", "conns", "server", "protocol")
@@ -112,51 +102,28 @@ def _by_step(records: Iterable[Record]) -> dict[tuple[str, int], dict[tuple[str,
     return steps
 
 
-def _ceilings(records: Iterable[Record], model: str, connections: int) -> tuple[ByRound[_Figure], ByRound[_Figure]]:
+def _ceilings(records: Iterable[Record], model: str, connections: int) -> tuple[ByRound[Figure], ByRound[Figure]]:
     found = [
         record
         for record in records
         if isinstance(record, Ceiling) and (record.model, record.connections) == (model, connections)
     ]
-    single = {ceiling.round: _Figure(ceiling.single_rows_per_s, ceiling.noisy) for ceiling in found}
-    merged = {ceiling.round: _Figure(ceiling.merged_rows_per_s, ceiling.noisy) for ceiling in found}
+    single = {ceiling.round: Figure(ceiling.single_rows_per_s, ceiling.noisy) for ceiling in found}
+    merged = {ceiling.round: Figure(ceiling.merged_rows_per_s, ceiling.noisy) for ceiling in found}
     return single, merged
 
 
-def _rates(loads: ByRound[Load]) -> ByRound[_Figure]:
-    return _select(loads, lambda load: load.result.requests_per_s)
+def _rates(loads: ByRound[Load]) -> ByRound[Figure]:
+    return of_loads(loads, lambda load: load.result.requests_per_s)
 
 
-def _select(loads: ByRound[Load], select: Callable[[Load], float]) -> ByRound[_Figure]:
-    return {number: _Figure(select(load), load.result.noisy) for number, load in loads.items()}
-
-
-def _select_start(starts: ByRound[Start], select: Callable[[Start], float]) -> ByRound[_Figure]:
-    return {number: _Figure(select(start), start.noisy) for number, start in starts.items()}
-
-
-def _ratio(mine: ByRound[_Figure], theirs: ByRound[_Figure]) -> str:
+def _ratio(mine: ByRound[Figure], theirs: ByRound[Figure]) -> str:
     """The median of the ratios within rounds."""
-    pairs = [(mine[number], theirs[number]) for number in mine if number in theirs and theirs[number].value]
-    figures = [_Figure(one.value / other.value, one.noisy or other.noisy) for one, other in pairs]
-    return _median(figures, _significant)
+    return shown(median(ratios(mine, theirs)), significant)
 
 
-def _plain(mine: ByRound[_Figure], shown: str) -> str:
-    return _median(list(mine.values()), shown.format)
-
-
-def _median(figures: Sequence[_Figure], show: Callable[[float], str]) -> str:
-    quiet = [figure.value for figure in figures if not figure.noisy]
-    values = quiet or [figure.value for figure in figures]
-    if not values:
-        return _MISSING
-    return ("" if quiet else _NOISE_MARK) + show(statistics.median(values))
-
-
-def _significant(value: float) -> str:
-    """Three digits, as far as a ratio means anything: 0.0042, 0.87, 12.3, 140."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.2g}" if value < 1 else f"{value:.3g}"
+def _plain(mine: ByRound[Figure], form: str) -> str:
+    return shown(median(list(mine.values())), form.format)
 
 
 def as_text(table: Table) -> str:

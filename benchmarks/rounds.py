@@ -11,24 +11,28 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from benchmarks.contestants import Contestant, Question, RunningServer, make_bundle, running
-from benchmarks.exchange import Protocol, Request, infer_request, send
+from benchmarks.contestants import Contestant, Question, RunningServer, running
+from benchmarks.exchange import Protocol, infer_request, send
 from benchmarks.failure import RunFailed, blaming
-from benchmarks.load import LoadResult, measure, warm_up
+from benchmarks.load import LoadPrograms, LoadResult
 from benchmarks.machine import CpuMeter
 from benchmarks.models import BenchModel
-from benchmarks.raw_loop import open_session
-from benchmarks.records import Ceiling, Load, Recorder, Start
+from benchmarks.peers.session import open_session
+from benchmarks.records import Ceiling, Load, RawMemory, Recorder, Start
 
 _QUESTIONS: Final = 8
 """Different requests whose answers are checked before anything is timed."""
+RAW: Final = "raw loop"
 _MANY_CONNECTIONS: Final = 32
 _LONG_S: Final = 8
+_RATHER_LONG_S: Final = 6
+"""Answers of merged requests come in bundles, and the last bundle counts or not; it must not weigh much."""
 _CEILING_S: Final = 1.0
 
 Questions = Mapping[Protocol, Sequence[Question]]
@@ -42,7 +46,7 @@ class Effort:
         rounds: How often everything is done.
         seconds: How long each load lasts.
         connections: Numbers of connections.
-        patient: Whether costly models get more time at many connections, where answers are few.
+        patient: Whether costly models get more time at several connections, where answers are few.
     """
 
     rounds: int
@@ -52,74 +56,114 @@ class Effort:
 
     def seconds_for(self, model: BenchModel, connections: int) -> int:
         """How long one load of this model lasts."""
-        long = self.patient and model.heavy and connections >= _MANY_CONNECTIONS
-        return max(self.seconds, _LONG_S) if long else self.seconds
+        if not (self.patient and model.heavy and connections > 1):
+            return self.seconds
+        return max(self.seconds, _LONG_S if connections >= _MANY_CONNECTIONS else _RATHER_LONG_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One thing to measure.
+
+    Attributes:
+        model: The model's name.
+        contestant: The server's name, or `RAW` for the ceiling.
+        protocol: What it is asked in; none for the ceiling.
+        connections: How many ask.
+    """
+
+    model: str
+    contestant: str
+    protocol: Protocol | None
+    connections: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """Measures one model."""
+    """Measures one model.
+
+    Attributes:
+        model: Which one.
+        questions: What servers are asked.
+        contestants: The servers.
+        effort: How much is measured.
+        load: What sends the load.
+        recorder: Takes what was measured.
+        wanted: Which cells are measured.
+        raw_memory: Whether the memory of ONNX Runtime without a service is measured too.
+    """
 
     model: BenchModel
+    questions: Questions
     contestants: Sequence[Contestant]
     effort: Effort
-    wrk: str
+    load: LoadPrograms
     recorder: Recorder
+    wanted: Callable[[Cell], bool] = field(default=lambda _cell: True)
+    raw_memory: bool = False
 
-    def run(self) -> None:
-        """Make the bundle and do every round.
+    def run(self, number: int) -> None:
+        """Do one round.
 
         Raises:
             RunFailed: A server did not start, answered wrongly, or could not be measured.
         """
-        self._say("making the bundle")
-        make_bundle(self.model)
-        questions = _questions(self.model)
-        for number in range(1, self.effort.rounds + 1):
-            with self._servers(number, questions) as servers:
-                for connections in self.effort.connections:
-                    self._step(number, connections, servers, questions)
+        if self.raw_memory:
+            self.recorder.add(RawMemory(self.model.name, number, self._raw_memory()))
+        with self._servers(number) as servers:
+            for connections in self.effort.connections:
+                self._step(number, connections, servers)
 
     @contextlib.contextmanager
-    def _servers(self, number: int, questions: Questions) -> Iterator[list[RunningServer]]:
+    def _servers(self, number: int) -> Iterator[list[RunningServer]]:
         """All servers, started one after the other, and right in their answers."""
-        with contextlib.ExitStack() as stack:
-            servers = []
+        with contextlib.ExitStack() as all_of_them:
+            servers: list[RunningServer] = []
+            stacks: list[contextlib.ExitStack] = []
+            all_of_them.callback(_close_together, stacks)
             for contestant in self.contestants:
-                first = questions[contestant.protocols[0]][0]
-                server = stack.enter_context(running(contestant, self.model, first))
+                first = self.questions[contestant.protocols[0]][0]
+                stacks.append(contextlib.ExitStack())
+                server = stacks[-1].enter_context(running(contestant, self.model, first))
                 servers.append(server)
                 self._say(f"round {number}: {contestant.name} started in {server.cold_start_s:.2f} s")
-                self.recorder.add(
-                    Start(
-                        self.model.name,
-                        number,
-                        contestant.name,
-                        server.cold_start_s,
-                        server.idle_bytes,
-                        server.noisy_start,
-                    )
-                )
-                with blaming(contestant.name):
+                figures = (server.cold_start_s, server.idle_bytes, server.noisy_start)
+                self.recorder.add(Start(self.model.name, number, contestant.name, *figures))
+                with blaming(contestant.name), server.awake():
                     for protocol in contestant.protocols:
-                        _check(server, questions[protocol])
+                        _check(server, self.questions[protocol])
             yield servers
 
-    def _step(self, number: int, connections: int, servers: Sequence[RunningServer], questions: Questions) -> None:
-        """The ceiling, then every server in each of its protocols."""
-        self.recorder.add(self._ceiling(number, connections))
-        for server in servers:
-            name = server.contestant.name
-            for protocol in server.contestant.protocols:
-                with blaming(name):
-                    result = self._load(server, questions[protocol][0].request, connections)
-                self.recorder.add(Load(self.model.name, number, connections, name, protocol, result))
-                self._say(f"round {number}, {connections} connections: {name} {protocol}: {_in_words(result)}")
+    def _step(self, number: int, connections: int, servers: Sequence[RunningServer]) -> None:
+        """The ceiling, then in each protocol all servers that speak it, one after the other."""
+        if self.wanted(Cell(self.model.name, RAW, None, connections)):
+            self.recorder.add(self._ceiling(number, connections))
+        for protocol in Protocol:
+            for server in servers:
+                name = server.contestant.name
+                wanted = self.wanted(Cell(self.model.name, name, protocol, connections))
+                if wanted and protocol in server.contestant.protocols:
+                    with blaming(name):
+                        result = self._load(server, protocol, connections)
+                    self.recorder.add(Load(self.model.name, number, connections, name, protocol, result))
+                    self._say(f"round {number}, {connections} connections: {name} {protocol}: {_in_words(result)}")
 
-    def _load(self, server: RunningServer, request: Request, connections: int) -> LoadResult:
-        warm_up(server.port, request)
-        seconds = self.effort.seconds_for(self.model, connections)
-        return measure(self.wrk, server.port, server.pid, request, connections=connections, seconds=seconds)
+    def _load(self, server: RunningServer, protocol: Protocol, connections: int) -> LoadResult:
+        with server.awake():
+            return self.load.measure(
+                server.ports.of(protocol),
+                server.pid,
+                self.questions[protocol][0].request,
+                connections=connections,
+                seconds=self.effort.seconds_for(self.model, connections),
+            )
+
+    def _raw_memory(self) -> int:
+        script = [sys.executable, "-m", "benchmarks.peers.raw_session", str(self.model.ensure())]
+        done = subprocess.run([*script, f"--threads={self.model.threads}"], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RunFailed(f"the raw session ended with status {done.returncode}: {done.stderr[-300:]}")
+        return int(done.stdout)
 
     def _ceiling(self, number: int, connections: int) -> Ceiling:
         command = [sys.executable, "-m", "benchmarks.raw_loop", self.model.name, f"--seconds={_CEILING_S}"]
@@ -136,10 +180,17 @@ class Rounds:
         print(f"{self.model.name}: {text}", file=sys.stderr, flush=True)
 
 
-def _questions(model: BenchModel) -> Questions:
+def _close_together(stacks: Sequence[contextlib.ExitStack]) -> None:
+    """End all servers at once, because some take seconds for it."""
+    with ThreadPoolExecutor(len(stacks) or 1) as pool:
+        for ending in [pool.submit(stack.close) for stack in stacks]:
+            ending.result()
+
+
+def questions_for(model: BenchModel) -> Questions:
     """Requests of one row in every protocol, with the answers of a session that no server shares."""
     random = np.random.default_rng(0)
-    session: Any = open_session(model)
+    session: Any = open_session(model.ensure(), model.threads)
     drawn = [model.draw(1, random) for _ in range(_QUESTIONS)]
     answers = [session.run(None, inputs)[0] for inputs in drawn]
     return {
@@ -154,7 +205,7 @@ def _questions(model: BenchModel) -> Questions:
 def _check(server: RunningServer, questions: Sequence[Question]) -> None:
     """Ask everything once; a server that answers wrongly is not measured."""
     for question in questions:
-        question.check(send(server.port, question.request))
+        question.check(send(server.ports.of(question.request.protocol), question.request))
 
 
 def _in_words(result: LoadResult) -> str:

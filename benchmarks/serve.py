@@ -15,19 +15,19 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from benchmarks.contestants import RESULTS_DIR, fastapi_contestant, nimify_contestant
+from benchmarks.contestants import RESULTS_DIR, ROOT, fastapi_contestant, make_bundle, nimify_contestant
+from benchmarks.exchange import Protocol
 from benchmarks.failure import BenchmarkFailed, MissingTool
-from benchmarks.load import find_wrk
+from benchmarks.load import LoadPrograms
 from benchmarks.machine import NOISY_CORES, facts
 from benchmarks.models import MODELS
+from benchmarks.options import end_in_order, model_names, numbers, positive
 from benchmarks.records import Load, Record, Recorder
 from benchmarks.report import as_markdown, as_text, tables
-from benchmarks.rounds import Effort, Rounds
+from benchmarks.rounds import Effort, Rounds, questions_for
 
-ROOT: Final = Path(__file__).parents[1]
 PEER_PYTHON: Final = ROOT / ".tools" / "bench" / "bin" / "python"
 FULL: Final = Effort(rounds=3, seconds=4, connections=(1, 8, 64))
 QUICK: Final = Effort(rounds=1, seconds=1, connections=(1, 8))
@@ -35,16 +35,20 @@ QUICK: Final = Effort(rounds=1, seconds=1, connections=(1, 8))
 
 def main() -> int:
     """Run the benchmark; the process status says whether all of it worked."""
-    signal.signal(signal.SIGTERM, _end_in_order)
+    signal.signal(signal.SIGTERM, end_in_order)
     options = _parse()
     effort = _effort(options)
     try:
-        wrk = find_wrk()
-        contestants = (nimify_contestant(), fastapi_contestant(_peer_python(options.peer_python)))
+        load = LoadPrograms.find(grpc=False)
+        fastapi = fastapi_contestant(_peer_python(options.peer_python))
+        contestants = (nimify_contestant(Protocol.JSON, Protocol.BINARY), fastapi)
         recorder = Recorder(RESULTS_DIR / f"serve-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}.jsonl")
         recorder.begin(_facts(options.peer_python, options.models, effort))
         for name in options.models:
-            Rounds(MODELS[name], contestants, effort, wrk, recorder).run()
+            make_bundle(MODELS[name])
+            rounds = Rounds(MODELS[name], questions_for(MODELS[name]), contestants, effort, load, recorder)
+            for number in range(1, effort.rounds + 1):
+                rounds.run(number)
     except BenchmarkFailed as failure:
         print(f"bench-serve: {failure}", file=sys.stderr)
         return failure.exit_code
@@ -55,31 +59,14 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-serve", description="How fast nimify serves, as ratios.")
     add = parser.add_argument
-    add("--models", type=_models, default=tuple(MODELS), help=f"from {','.join(MODELS)} (default: all)")
-    add("--connections", type=_numbers, help="of the load generator (default: 1,8,64)")
-    add("--seconds", type=_positive, help="for each measurement (default: 4)")
-    add("--rounds", type=_positive, help="how often everything is measured (default: 3)")
+    add("--models", type=model_names, default=tuple(MODELS), help=f"from {','.join(MODELS)} (default: all)")
+    add("--connections", type=numbers, help="of the load generator (default: 1,8,64)")
+    add("--seconds", type=positive, help="for each measurement (default: 4)")
+    add("--rounds", type=positive, help="how often everything is measured (default: 3)")
     add("--quick", action="store_true", help="one round of one second at 1,8 connections: does it work at all?")
     add("--markdown", action="store_true", help="print the tables in Markdown")
     add("--peer-python", type=Path, default=PEER_PYTHON, help="Python of the environment that has FastAPI")
     return parser.parse_args()
-
-
-def _models(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in MODELS]:
-        raise argparse.ArgumentTypeError(f"there is no model '{unknown[0]}'; there are: {', '.join(MODELS)}")
-    return names
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(_positive(part) for part in text.split(",")))
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 10_000):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to 10000")
-    return int(text)
 
 
 def _effort(options: argparse.Namespace) -> Effort:
@@ -131,11 +118,6 @@ def _show(recorder: Recorder, *, markdown: bool) -> None:
 
 def _errors(records: Sequence[Record]) -> list[Load]:
     return [record for record in records if isinstance(record, Load) and record.result.errors]
-
-
-def _end_in_order(signum: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that the servers are ended too."""
-    raise SystemExit(128 + signum)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ It speaks the JSON of the Open Inference Protocol, so that it gets the same requ
 validation against the model, no batching, no metrics. It runs in an environment of its own (requirements/bench.txt)
 and shares no code with nimify:
 
-    python benchmarks/peers/fastapi_server.py MODEL.onnx --threads 2 --port 8001
+    python -m benchmarks.peers.fastapi_server MODEL.onnx --threads 2 --port 8001
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import fastapi  # type: ignore[import-not-found]  # not in the environment that checks types
 import numpy as np
-import onnxruntime as ort
 import uvicorn  # type: ignore[import-not-found]  # the same
+from benchmarks.peers.session import open_session
 from pydantic import BaseModel
 
 DTYPES = {"FP32": np.float32, "INT64": np.int64}
@@ -76,10 +76,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--port", type=int, default=8001)
     arguments = parser.parse_args()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = arguments.threads
-    options.inter_op_num_threads = 1
-    session = ort.InferenceSession(arguments.model, options, providers=["CPUExecutionProvider"])
+    session = open_session(arguments.model, arguments.threads)
     uvicorn.run(application(session), host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
 
 
