@@ -15,7 +15,7 @@ from nimify.testing.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService, ServiceStarter
-    from tests.service.conftest import Answer, Ask, RunServe, ScrapeOf
+    from tests.service.conftest import Answer, Ask, ScrapeOf
 
 INFER = "/v2/models/tiny/infer"
 CHOSEN = "/v2/models/several-outputs/infer"
@@ -285,26 +285,3 @@ def test_nothing_is_remembered_unasked(served: Callable[..., RunningService], as
         ask(service, "POST", INFER, _body([2, 2, 2, 2]))
     assert counters.grown == (0, 0, 2)
     assert scrape(service).value("nim_response_cache_limit_bytes") == 0
-
-
-def test_the_environment_can_switch_it_off(
-    start_service: ServiceStarter, make_bundle: Callable[..., Path], ask: Ask, scrape: ScrapeOf
-) -> None:
-    """A size of 0 wins over the bundle's."""
-    service = start_service(make_bundle("tiny", response_cache={"size": "1Mi"}), env={"NIMIFY_RESPONSE_CACHE": "0"})
-    counters = Counters(scrape, service)
-    for _ in range(2):
-        ask(service, "POST", INFER, _body([2, 2, 2, 2]))
-    assert counters.grown == (0, 0, 2)
-
-
-def test_a_model_that_draws_random_numbers_is_refused(run_serve: RunServe, make_bundle_of: Callable[..., Path]) -> None:
-    """Its equal requests have different answers, so the service does not start with a cache."""
-    graph = GraphBuilder("noise")
-    x = graph.input("x", "FP32", ["batch", 4])
-    noise = graph.op("RandomNormalLike", x, seed=1.0)
-    graph.output(graph.op("Add", x, noise, out="y"), "FP32", ["batch", 4])
-    result = run_serve(make_bundle_of("noise", graph.model()), env={"NIMIFY_RESPONSE_CACHE": "1MiB"})
-    assert result.returncode == 2
-    assert "NIMIFY_RESPONSE_CACHE" in result.stderr
-    assert "Traceback" not in result.stderr

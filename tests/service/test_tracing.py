@@ -356,11 +356,9 @@ def test_a_collector_in_trouble_costs_no_request(
         assert [line for line in lines if line["event"] == "tracing"]
 
 
-def test_without_being_asked_for_nothing_is_loaded(
-    start_service: ServiceStarter, make_bundle: Callable[..., Path]
-) -> None:
+def test_without_being_asked_for_nothing_is_loaded(served: Traced) -> None:
     """No module of OpenTelemetry is in the process, and no thread of it."""
-    service = start_service(make_bundle("tiny"), env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
+    service = served("tiny")
     maps = Path(f"/proc/{service.process.pid}/maps").read_text()
     assert "opentelemetry" not in maps
     threads = [path.read_text() for path in Path(f"/proc/{service.process.pid}/task").glob("*/comm")]

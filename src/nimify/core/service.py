@@ -119,7 +119,7 @@ class NIMService:
             What was tried; the bundle was changed when it has changes, and the wish is no dry run.
 
         Raises:
-            BundleEdited: Generated files were changed by their owner.
+            BundleError: The bundle was edited, or is not what its nimify.yaml asks for.
             ConfigError: The wish cannot be fulfilled.
             EnvironmentProblem: The bundle cannot be served as it is.
         """

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.settings import SETTINGS_FILE
 from nimify.config import ModelConfig, TunedValue, TuningConfig
+from nimify.core.draft import Draft
 from nimify.core.nimifier import Nimifier
 from nimify.core.server import ServerProcess
-from nimify.errors import BundleEdited, ConfigError
+from nimify.errors import BundleEdited, BundleError, ConfigError
 from nimify.loadtest.measurement import Watch, unwatched
 from nimify.loadtest.objective import Objective
 from nimify.loadtest.point import QUANTILES
+from nimify.planning.planner import plan
 from nimify.serving.spec import ServiceSpec
-from nimify.tuning.candidate import BATCH, DELAY, INSTANCES, SETTINGS, THREADS
+from nimify.tuning.candidate import BATCH, DELAY, INSTANCES, SETTINGS, THREADS, Candidate
 from nimify.tuning.report import TuningReport
 from nimify.tuning.session import Served, Tell, TuningOrder, run, untold
 
@@ -58,7 +62,15 @@ def tune(folder: Path, wish: TuningWish, *, watch: Watch = unwatched, tell: Tell
     """Tune a bundle; see `NIMService.tune`."""
     bundle = Bundle.open(folder)
     _refuse_edited(bundle)
-    report = run(_order(bundle, wish), _serve, watch=watch, tell=tell)
+    order = _order(bundle, wish)
+    draft = Nimifier().draft(folder)
+    if draft.plan.service != bundle.service:
+        raise BundleError(
+            f"'{folder.name}' is not what its {SETTINGS_FILE} asks for.",
+            remedy=f"Make it again first with: nimify create {shlex.quote(str(folder))}",
+        )
+    order = replace(order, refusal=partial(_refusal, draft))
+    report = run(order, _serve, watch=watch, tell=tell)
     if report.changes and not wish.dry_run:
         _write(folder, report)
     return report
@@ -69,6 +81,21 @@ def _refuse_edited(bundle: Bundle) -> None:
     edited = tuple(path for path in bundle.edited_files() if path != SETTINGS_FILE)
     if edited:
         raise BundleEdited(bundle.path.name, edited)
+
+
+def _refusal(draft: Draft, candidate: Candidate) -> str:
+    """Why the plan would refuse a candidate, e.g. because it takes more memory than is allowed."""
+    values = {
+        field: TunedValue(value=getattr(candidate, field), reason="Tried.")
+        for field in SETTINGS.values()
+        if field != "threads" or candidate.threads
+    }
+    tuning = TuningConfig(model=draft.analysis.model.digest).model_copy(update=values)
+    try:
+        plan(draft.analysis, draft.config.model_copy(update={"tuning": tuning}))
+    except ConfigError as error:
+        return error.message
+    return ""
 
 
 def _order(bundle: Bundle, wish: TuningWish) -> TuningOrder:

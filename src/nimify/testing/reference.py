@@ -161,6 +161,8 @@ def _bounded(option: Mapping[str, Any]) -> str:
     if option.get("type") == "array":
         names = option["items"].get("enum")
         return f"list of {', '.join(f'`{name}`' for name in names)}" if names else f"list of {_items(option)}"
+    if "$ref" in option:
+        return "mapping"
     low = option.get("minimum", option.get("exclusiveMinimum"))
     high = option.get("maximum")
     kind = {"string": "text", "integer": "whole number"}.get(option.get("type", ""), option.get("type", "any"))

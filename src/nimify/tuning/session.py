@@ -70,6 +70,7 @@ class TuningOrder:
         warmup_s: How long to send before each.
         budget_s: How long all of it may take.
         repeats: How often the best candidates are measured again.
+        refusal: Why the plan would not take a candidate; empty when it would.
     """
 
     bundle: Path
@@ -82,6 +83,7 @@ class TuningOrder:
     warmup_s: float = 1.0
     budget_s: float = 900.0
     repeats: int = 3
+    refusal: Callable[[Candidate], str] = lambda _: ""
 
 
 def run(order: TuningOrder, serve: Serve, *, watch: Watch = unwatched, tell: Tell = untold) -> TuningReport:
@@ -163,6 +165,8 @@ class _Tuning:
     def _examine(self, candidate: Candidate, rate: float) -> Trial:
         """See `nimify.tuning.search.Examine`."""
         self._budget.check()
+        if refusal := self._order.refusal(candidate):
+            return self._noted(Trial(candidate, None, f"not tried: {refusal}"))
         if not rate:
             return self._noted(self._tried(candidate, lambda: self._first(candidate, "keeps the objective")))
         return self._noted(self._tried(candidate, lambda: self._further(candidate, rate)))

@@ -150,7 +150,8 @@ def test_the_lock_is_of_the_service_alone() -> None:
     group = project["dependency-groups"]["serving"]
     names = {re.split(r"[>=<;~ ]", entry)[0] for entry in group}
     assert names <= locked
-    known = {*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["sign"]}
+    extras = project["project"]["optional-dependencies"]
+    known = {*project["project"]["dependencies"], *extras["sign"], *extras["otel"]}
     assert set(group) <= known
     assert not locked & {"click", "pydantic", "onnx", "pyyaml", "sympy", "pip"}
     assert len(re.findall(r"(?m)^[a-z0-9-]+==", lock)) <= len(re.findall("--hash=sha256:", lock))

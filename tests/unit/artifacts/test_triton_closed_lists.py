@@ -31,7 +31,7 @@ FIELDS: Final = frozenset(
         "optimization.execution_accelerators.gpu_execution_accelerator.name",
         "optimization.execution_accelerators.gpu_execution_accelerator.parameters",
         "model_warmup.name", "model_warmup.batch_size", "model_warmup.count", "model_warmup.inputs",
-        "parameters",
+        "parameters", "response_cache.enable",
     }
 )  # fmt: skip
 MODEL_PARAMETERS: Final = frozenset(
@@ -60,6 +60,7 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {"threads": 2, "batching": {"max_batch_size": 4, "max_queue_delay_us": 100}, "resources": {"instances": 2}},
     {"resources": {"gpu": "none"}, "tensorrt": {"enabled": False}},
     {"tensorrt": {"enabled": True}},
+    {"response_cache": {"size": "1Mi"}},
 )
 
 

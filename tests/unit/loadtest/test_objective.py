@@ -68,3 +68,8 @@ def test_a_rate_that_only_the_generator_could_not_make_is_no_answer() -> None:
     best, _ = highest_rate(Objective("p99", 0.5), 950.0, service(1000.0, client_limit=400.0))
     assert best is not None
     assert best.level <= 400
+
+
+def test_a_service_that_answers_nothing_is_not_searched() -> None:
+    """Without a single answer there is no range of rates to halve."""
+    assert highest_rate(Objective("p99", 0.5), 0.0, service(1000.0)) == (None, [])

@@ -14,7 +14,7 @@ import pytest
 from nimify import ModelConfig, Nimifier, NIMService
 from nimify.config import TunedValue, TuningConfig
 from nimify.core.tuning import TuningWish
-from nimify.errors import BundleEdited, ConfigError
+from nimify.errors import BundleEdited, BundleError, ConfigError
 from nimify.loadtest.objective import Objective
 from nimify.serving.spec import ServiceSpec
 from nimify.testing import models
@@ -161,6 +161,26 @@ def test_a_bundle_that_was_edited_is_refused_at_once(make_bundle: Callable[..., 
     (service.folder / "openapi.json").write_text("{}")
     with pytest.raises(BundleEdited):
         service.tune(TuningWish())
+
+
+def test_a_bundle_that_is_out_of_date_is_refused_at_once(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """What is measured must be what nimify.yaml asks for."""
+    service = NIMService.open(shutil.copytree(make_bundle("tiny"), tmp_path / "bundle"))
+    with (service.folder / "nimify.yaml").open("a") as stream:
+        stream.write("threads: 1\n")
+    with pytest.raises(BundleError, match=r"not what its nimify\.yaml asks for"):
+        service.tune(TuningWish())
+
+
+def test_what_the_plan_would_refuse_is_not_tried(make_bundle: Callable[..., Path]) -> None:
+    """A second process does not fit into the memory that the owner allows."""
+    service = NIMService.open(make_bundle("tiny", resources={"memory_limit": "160Mi"}))
+    (memory,) = [row["value"] for row in service.decisions if row["key"] == "resources.memory"]
+    assert memory <= 160 << 20
+    wish = TuningWish(objective="p50=5s", settings=("instances",), duration_s=0.2, warmup_s=0.0, repeats=2)
+    report = service.tune(wish)
+    assert report.changes == ()
+    assert [trial.verdict.partition(":")[0] for trial in report.trials[1:]] in ([], ["not tried"])
 
 
 def test_a_candidate_is_served_beside_the_bundle(make_bundle: Callable[..., Path]) -> None:

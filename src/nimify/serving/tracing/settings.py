@@ -20,10 +20,14 @@ EXPORTERS: Final = ("otlp", "console", "none")
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
-_MODULES: Final = {
+_EXTRA: Final = "'nimify-anything[otel]'"
+_EXPORTERS: Final = {
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http",
     "grpc": "opentelemetry.exporter.otlp.proto.grpc",
 }
+"""Modules by protocol."""
+_PACKAGES: Final = {"http/protobuf": _EXTRA, "grpc": "opentelemetry-exporter-otlp-proto-grpc"}
+"""What they come with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,12 @@ class TracingSettings:
         Raises:
             EnvironmentProblem: It is not; says how to install it.
         """
-        for module in ("opentelemetry.sdk", _MODULES[self.protocol] if self.exporter == "otlp" else ""):
-            if module and not _is_installed(module):
-                extra = "opentelemetry-exporter-otlp-proto-grpc" if self.protocol == "grpc" else ""
-                wanted = extra if extra and module != "opentelemetry.sdk" else "'nimify-anything[otel]'"
+        exporter = {_EXPORTERS[self.protocol]: _PACKAGES[self.protocol]} if self.exporter == "otlp" else {}
+        for module, package in {"opentelemetry.sdk": _EXTRA, **exporter}.items():
+            if not _is_installed(module):
                 raise EnvironmentProblem(
                     f"NIM_ENABLE_OTEL asks for traces, and '{module}' is not installed.",
-                    remedy=f"Install it with: pip install {wanted}",
+                    remedy=f"Install it with: pip install {package}",
                 )
 
 

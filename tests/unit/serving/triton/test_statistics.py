@@ -1,54 +1,27 @@
-"""Triton's statistics, added to our metrics."""
+"""Triton's counters, added to ours as they grow."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import pytest
 
 from nimify.metrics.registry import Registry
 from nimify.metrics.service import ModelMetrics
 from nimify.serving.triton.statistics import Statistics
 
 
-def document(rows: int, runs: dict[int, int], ns: int) -> dict[str, Any]:
-    """What Triton answers, as far as it is read."""
-    parts = {name: {"count": 1, "ns": ns} for name in ("queue", "compute_input", "compute_infer", "compute_output")}
-    batches = [
-        {"batch_size": size, **{name: {"count": count, "ns": 10 * count} for name in parts if name != "queue"}}
-        for size, count in runs.items()
-    ]
-    row = {
-        "last_inference": 1_700_000_000_500,
-        "inference_count": rows,
-        "execution_count": sum(runs.values()),
-        "inference_stats": parts,
-        "batch_stats": batches,
-    }
-    return {"model_stats": [row]}
+def document(**counts: int) -> dict[str, Any]:
+    """What Triton answers; each count takes a microsecond."""
+    names = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
+    spent = {name: {"count": counts.get(name, 0), "ns": 1000 * counts.get(name, 0)} for name in names}
+    row = {"inference_count": 1, "execution_count": 1, "last_inference": 5000, "batch_stats": []}
+    return {"model_stats": [{**row, "inference_stats": spent}]}
 
 
-def test_only_what_has_come_since_is_added() -> None:
-    """The warm-up and what was counted before are not counted again; times come in microseconds."""
-    registry = Registry()
-    metrics = ModelMetrics(registry, "m", "1", 8)
-    before = Statistics.from_document(document(1, {1: 1}, ns=1_000))
-    after = Statistics.from_document(document(14, {1: 2, 4: 3}, ns=9_000))
-    after.add_growth(before, metrics)
-    values = {series.metric.name: registry.total(series.first_cell) for series in registry.series}
-    assert values["nv_inference_count"] == 13
-    assert values["nv_inference_exec_count"] == 4
-    assert values["nv_inference_queue_duration_us"] == 8
-    assert values["nv_inference_compute_infer_duration_us"] == 8
-    (batch,) = [series for series in registry.series if series.metric.name == "nim_batch_size"]
-    buckets = dict(zip(batch.metric.buckets, (registry.total(batch.first_cell + i) for i in range(9)), strict=False))
-    assert (buckets[1], buckets[4]) == (1, 3)
-    assert [registry.total(cell) for cell in metrics.run_times.cells_by_rows[4]] == [3, 30, 30, 30]
-    assert values["nim_last_run_timestamp_seconds"] == 1_700_000_000.5
-
-
-@pytest.mark.parametrize("wrong", [{}, {"model_stats": []}, {"model_stats": [{}]}])
-def test_another_answer_is_refused(wrong: dict[str, Any]) -> None:
-    """It is not taken for zeros."""
-    with pytest.raises((KeyError, IndexError)):
-        Statistics.from_document(wrong)
+def test_hits_and_misses_of_its_cache_are_ours() -> None:
+    """How many, and how long they took, since the last reading."""
+    registry = Registry(workers=1)
+    metrics = ModelMetrics(registry, "m", "1")
+    before = Statistics.from_document(document(cache_hit=10, cache_miss=4))
+    Statistics.from_document(document(cache_hit=13, cache_miss=5)).add_growth(before, metrics)
+    counters = (metrics.cache_hits, metrics.cache_misses, metrics.cache_hit_us, metrics.cache_miss_us)
+    assert [registry.total(counter.cell) for counter in counters] == [3, 1, 3, 1]
