@@ -15,6 +15,8 @@ from nimify.programs import Program, ProgramFailed, end
 Document = dict[str, Any]
 _FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(?P<port>\d+) ->")
 _TAIL: Final = 20
+_MANAGER: Final = "nimify"
+"""Whose the fields are that we apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,13 @@ class Cluster:
     def replace(self, document: Document) -> None:
         """Replace an object; fails when somebody else did so since it was read."""
         self._run("replace", "--filename=-", stdin=json.dumps(document))
+
+    def apply(self, document: Document, *, dry_run: bool = False) -> Document:
+        """Let the server bring an object to what is given; the object as it is then, or would be."""
+        options = ["--dry-run=server"] if dry_run else []
+        arguments = ("apply", "--server-side", f"--field-manager={_MANAGER}", *options)
+        found: Document = json.loads(self._run(*arguments, "--filename=-", "--output=json", stdin=json.dumps(document)))
+        return found
 
     def delete(self, resource: str, name: str) -> None:
         """Delete an object, if it is there."""
