@@ -25,7 +25,9 @@ def targets(console: Console, /) -> int:
     if console.json:
         console.document({"targets": [{"name": name, **_plain(*row)} for name, row in rows.items()]})
     else:
-        console.result("\n".join(line for name, row in rows.items() for line in _lines(name, *row, console.width)))
+        longest = max(map(len, rows), default=0)
+        shown = (_lines(f"{clean(name):<{longest}}", *row, console.width) for name, row in rows.items())
+        console.result("\n".join(line for lines in shown for line in lines))
     return 0
 
 
@@ -53,6 +55,6 @@ def _lines(name: str, summary: str, findings: tuple[Finding, ...], width: int) -
     ready = not any(str(finding.severity) == "error" for finding in findings)
     state = "ready" if ready else "not ready"
     return [
-        *table([(f"{clean(name):<12}", f"{state:<9}", clean(summary, 200))], width),
+        *table([(name, f"{state:<9}", clean(summary, 200))], width),
         *findings_block(findings, width),
     ]
