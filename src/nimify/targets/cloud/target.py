@@ -112,8 +112,10 @@ class CloudTarget:
         cloud, proofs = self.cloud(reference), Proofs(self.name, reference.name)
         with only_one(proofs.folder):
             try:
-                running = cloud.state().present
-                kept = bool(cloud.releases())
+                state, kept = cloud.state(), bool(cloud.releases())
+                running = state.present
+                if running and state.live is None and not kept:
+                    raise EnvironmentProblem(f"'{reference.name}' at {self.name} was not made by nimify.")
                 if running:
                     progress(f"'{reference.name}' is stopped at {self.name}.")
                     cloud.stop()
