@@ -72,7 +72,7 @@ def aws(words: list[str], options: dict[str, str]) -> None:
     if words[0] == "sts":
         say({"Account": "123456789012"})
     elif words[0] == "logs":
-        say("\n".join(f"line {number}" for number in range(9)))
+        say({"events": [{"message": f"line {number}\n"} for number in range(9)]})
     elif words[0] == "sagemaker-runtime":
         content = asked("/invocations", Path(options["body"].removeprefix("fileb://")).read_bytes())
         Path(words[2]).write_bytes(content)
@@ -262,6 +262,9 @@ def main() -> None:
     for beginning, message in STATE.get("fail", {}).items():
         if line.startswith(beginning):
             die(message)
+    if "--cli-input-json" in arguments:  # the one option whose value is an argument of its own
+        place = arguments.index("--cli-input-json")
+        arguments[place : place + 2] = ["=".join(arguments[place : place + 2])]
     words = [argument for argument in arguments if not argument.startswith("--")]
     options = dict(argument[2:].partition("=")[::2] for argument in arguments if argument.startswith("--"))
     {"aws": aws, "gcloud": gcloud, "az": az}[program](words, options)

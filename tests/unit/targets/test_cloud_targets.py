@@ -235,6 +235,29 @@ def test_going_back_that_fails_is_said(bundle: Path, cloud: FakeCloud, ports: Ca
         rolled(bundle, "sagemaker", instances="3")
 
 
+def test_what_somebody_else_made_is_left_alone(bundle: Path, cloud: FakeCloud) -> None:
+    """Neither replaced nor deleted, although it has the name."""
+    theirs = {"tiny": {"EndpointName": "tiny", "EndpointConfigName": "x", "EndpointStatus": "InService", "lag": 0}}
+    cloud.set(endpoints=theirs)
+    with pytest.raises(NotDeployed, match="was not made by nimify"):
+        rolled(bundle, "sagemaker")
+    with pytest.raises(EnvironmentProblem, match="was not made by nimify"):
+        DeployedService.find("tiny", target="sagemaker").stop(purge=True)
+    assert cloud.state["endpoints"] == theirs
+
+
+def test_what_was_deployed_elsewhere_is_proven_and_unchanged(
+    bundle: Path, cloud: FakeCloud, ports: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From another machine, whose records have no proof of it."""
+    cloud.set(port=ports("cloud-run"))
+    rolled(bundle, "cloud-run")
+    monkeypatch.setenv("NIMIFY_STATE", str(tmp_path / "another"))
+    before = cloud.changes()
+    assert not rolled(bundle, "cloud-run").changed
+    assert cloud.changes() == before
+
+
 @each_target
 def test_without_the_tool_files_and_commands_are_given(
     target: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Path

@@ -409,3 +409,17 @@ def test_a_status_is_read_as_the_operators_write_it(name: str) -> None:
     said = kind.verdict({"metadata": {"generation": 2}, "status": copy.deepcopy(status)})
     assert (said.ready, said.failed, said.current) == (ready, failed, current)
     assert re.search(r"\w", said.message)
+
+
+def test_what_somebody_else_made_is_left_alone(target: str, bundle: Path, cluster: FakeCluster) -> None:
+    """Neither replaced nor deleted, although it has the name."""
+    kind = KINDS[target]
+    metadata = {"name": "tiny", "generation": 1, "labels": {}}
+    container = {"image": "x:good", "env": []}
+    spec = {"image": {"repository": "x", "tag": "good"}, "predictor": {"containers": [container]}}
+    cluster.set(store={f"{kind.resource}/tiny": {"kind": kind.kind, "metadata": metadata, "spec": spec}})
+    with pytest.raises(NotDeployed, match="was not made by this target"):
+        rolled(bundle, target)
+    with pytest.raises(NotDeployed, match="was not made by this target"):
+        DeployedService.find("tiny", target=target).stop(purge=True)
+    assert cluster.objects(kind.resource)[0]["spec"] == spec

@@ -77,7 +77,7 @@ class AzureMlSettings:
 class AzureMl:
     """A managed online endpoint; see `Cloud`."""
 
-    tool = "the Azure CLI with its extension ml"
+    tool = "Azure CLI with its extension ml"
     sign_in = "az login"
     longest_name = 32
 

@@ -80,7 +80,7 @@ class CloudRunSettings:
 class CloudRun:
     """A service of Cloud Run; see `Cloud`."""
 
-    tool = "the Google Cloud CLI"
+    tool = "Google Cloud CLI"
     sign_in = "gcloud auth login"
     longest_name = 45
 

@@ -53,7 +53,8 @@ class Rollout:
         """
         state = self.cloud.state()
         self._refuse_unsettled(state)
-        if is_live(self.cloud, self.order, state) and self.proofs.find(_number(state)) is not None:
+        self._refuse_strange(state)
+        if self._is_done(state, bundle):
             return False
         release = next_release(self.target, self.cloud, self.order, state)
         self.progress(f"Release {release.tag} is brought to {self.target}; this takes minutes.")
@@ -96,6 +97,25 @@ class Rollout:
                 f"'{self.order.reference.name}' is being changed right now: {state.word}.",
                 remedy="Wait until it is done.",
             )
+
+    def _refuse_strange(self, state: State) -> None:
+        if state.present and state.healthy and state.live is None:
+            raise NotDeployed(
+                f"'{self.order.reference.name}' is there already, and was not made by nimify.",
+                remedy="Make the bundle with another --name, or remove what is there by hand.",
+            )
+
+    def _is_done(self, state: State, bundle: Bundle) -> bool:
+        """Whether what is ordered answers, and was proven; here and now, when it was not from this machine."""
+        if state.live is None or not is_live(self.cloud, self.order, state):
+            return False
+        if self.proofs.find(state.live.number) is None:
+            try:
+                self._prove(state.live, bundle)
+            except (ProgramFailed, Unfit):
+                return False
+            self.proofs.keep(state.live.number, bundle)
+        return True
 
     def _left(self) -> float:
         return max(self.deadline_s - time.monotonic(), 1.0)
@@ -158,7 +178,7 @@ class Rollout:
             if back is not None:
                 self.progress(f"It failed; release {back} comes back.")
                 self._switch(back, deadline_s=deadline_s)
-            elif before.live is None and failed is not None:
+            elif not before.present and failed is not None:
                 self.cloud.stop()
         except (ProgramFailed, Unfit) as error:
             remedy = f"Look at it with: nimify status {self.order.reference.name}"
@@ -194,7 +214,3 @@ def written(target: str, cloud: Cloud, order: Order, number: int, state: State) 
     tag = Tag(number, digest_of(cloud.files(order, UNNUMBERED, None)))
     files = cloud.files(order, tag, state.live)
     return Release(tag, files, hand_over(target, order.reference.name, files))
-
-
-def _number(state: State) -> int:
-    return 0 if state.live is None else state.live.number

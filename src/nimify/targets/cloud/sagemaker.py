@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import deque
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ _SETTLED: Final = frozenset({"InService", "OutOfService", "Failed", "UpdateRollb
 _GONE: Final = ("could not find", "does not exist")
 _STARTUP_S: Final = (60, 3600)
 """The bounds of `ContainerStartupHealthCheckTimeoutInSeconds`."""
+_LOGGED_S: Final = 3600
+"""How far back logs are read."""
 MODEL, CONFIG, ENDPOINT = "model.json", "endpoint-config.json", "endpoint.json"
 
 
@@ -79,7 +81,7 @@ class SageMakerSettings:
 class SageMaker:
     """An endpoint; see `Cloud`."""
 
-    tool = "the AWS CLI"
+    tool = "AWS CLI"
     sign_in = "aws configure"
     longest_name = 48
 
@@ -208,15 +210,22 @@ class SageMaker:
     def logs(self, *, lines: int, follow: bool) -> Iterator[str]:
         """See `Cloud.logs`."""
         group = f"/aws/sagemaker/Endpoints/{self._name}"
-        options = ["--since=1d", "--format=short", *(["--follow"] if follow else [])]
-        said = self.program.lines("logs", "tail", group, *options, *self._options)
-        yield from said if follow else deque(said, maxlen=lines)
+        if follow:  # which takes version 2
+            yield from self.program.lines("logs", "tail", group, "--format=short", "--follow", *self._options)
+            return
+        since_ms = round((time.time() - _LOGGED_S) * 1000)
+        options = (f"--log-group-name={group}", f"--start-time={since_ms}", "--output=json")
+        found: dict[str, Any] = self.program.json("logs", "filter-log-events", *options, *self._options)
+        messages = [str(event.get("message", "")).rstrip() for event in found.get("events", [])]
+        yield from messages[-lines:] if lines else ()
 
     def _commands(self, release: Release, state: State) -> list[list[str]]:
         verb = "update-endpoint" if state.present else "create-endpoint"
         calls = (("create-model", MODEL), ("create-endpoint-config", CONFIG), (verb, ENDPOINT))
         return [
-            ["sagemaker", call, f"--cli-input-json=file://{release.file(file)}", *self._options] for call, file in calls
+            # As two arguments: joined by a sign of equality, version 1 does not see that it stands for all the others.
+            ["sagemaker", call, "--cli-input-json", f"file://{release.file(file)}", *self._options]
+            for call, file in calls
         ]
 
     def _json(self, *arguments: str) -> dict[str, Any]:

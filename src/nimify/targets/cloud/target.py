@@ -70,7 +70,7 @@ class CloudTarget:
                 return Forecast(tuple(findings))
             release = next_release(self.name, cloud, order, state)
         except ProgramFailed as error:
-            raise NotDeployed(f"{cloud.tool} refuses, and nothing changed: {error}.") from error
+            raise NotDeployed(f"The {cloud.tool} refuses, and nothing changed: {_clause(error)}.") from error
         change = f"bring release {release.tag}" + (f" in the place of {state.live}" if state.live else "")
         return Forecast(tuple(findings), (change, *_by_hand(cloud.by_hand(release, state))))
 
@@ -84,7 +84,7 @@ class CloudTarget:
             try:
                 changed = rollout.go_back() if order.bundle is None else rollout.deploy(order.bundle)
             except ProgramFailed as error:
-                raise NotDeployed(f"{cloud.tool} refuses: {error}.") from error
+                raise NotDeployed(f"The {cloud.tool} refuses: {_clause(error)}.") from error
         return Applied(changed, self.status(order.reference))
 
     def status(self, reference: Reference) -> Deployment:
@@ -93,7 +93,7 @@ class CloudTarget:
         try:
             state, releases = cloud.state(), cloud.releases()
         except ProgramFailed as error:
-            raise EnvironmentProblem(f"{cloud.tool} cannot ask: {error}.") from error
+            raise EnvironmentProblem(f"The {cloud.tool} cannot ask: {_clause(error)}.") from error
         phase = _phase(state, releases)
         answers = phase is Phase.RUNNING
         instances = (Instance(str(state.live), answers, state.word, "" if answers else state.reason),)
@@ -112,15 +112,17 @@ class CloudTarget:
         cloud, proofs = self.cloud(reference), Proofs(self.name, reference.name)
         with only_one(proofs.folder):
             try:
-                running = cloud.state().present
-                kept = bool(cloud.releases())
+                state, kept = cloud.state(), bool(cloud.releases())
+                running = state.present
+                if running and state.live is None and not kept:
+                    raise EnvironmentProblem(f"'{reference.name}' at {self.name} was not made by nimify.")
                 if running:
                     progress(f"'{reference.name}' is stopped at {self.name}.")
                     cloud.stop()
                 if purge:
                     cloud.purge()
             except ProgramFailed as error:
-                raise EnvironmentProblem(f"{cloud.tool} refuses: {error}.") from error
+                raise EnvironmentProblem(f"The {cloud.tool} refuses: {_clause(error)}.") from error
         if purge:
             remove_tree(proofs.folder)
         return running or (purge and kept)
@@ -131,7 +133,7 @@ class CloudTarget:
         try:
             yield from cloud.logs(lines=lines, follow=follow)
         except ProgramFailed as error:
-            raise EnvironmentProblem(f"{cloud.tool} cannot ask: {error}.") from error
+            raise EnvironmentProblem(f"The {cloud.tool} cannot ask: {_clause(error)}.") from error
 
     def _check(self, cloud: Cloud, order: Order) -> None:
         """Refuse what the cloud would misread.
@@ -154,12 +156,12 @@ class CloudTarget:
     def _machine_findings(self, cloud: Cloud) -> list[Finding]:
         if cloud.program.path is None:
             message = f"There is no {cloud.program.name} command on this machine."
-            remedy = f"Install {cloud.tool}, or run by hand the commands that a deploy with --dry-run shows."
+            remedy = f"Install the {cloud.tool}, or run by hand the commands that a deploy with --dry-run shows."
             return [Finding(f"{self.name}.missing", Severity.ERROR, message, remedy)]
         try:
             cloud.check_signed_in()
         except ProgramFailed as error:
-            message = f"{cloud.tool} may not talk to the cloud: {error}."
+            message = f"The {cloud.tool} may not talk to the cloud: {_clause(error)}."
             return [Finding(f"{self.name}.signed-in", Severity.ERROR, message, f"Sign in with: {cloud.sign_in}")]
         return []
 
@@ -170,6 +172,10 @@ def _phase(state: State, releases: list[Tag]) -> Phase:
     if state.healthy:
         return Phase.RUNNING
     return Phase.FAILED if state.settled else Phase.STARTING
+
+
+def _clause(error: ProgramFailed) -> str:
+    return str(error).rstrip(".")
 
 
 def _by_hand(commands: Sequence[str]) -> Iterator[str]:

@@ -76,7 +76,7 @@ class VertexSettings:
 class Vertex:
     """An endpoint of Vertex AI; see `Cloud`."""
 
-    tool = "the Google Cloud CLI"
+    tool = "Google Cloud CLI"
     sign_in = "gcloud auth login"
     longest_name = 48
 
@@ -216,7 +216,8 @@ class Vertex:
         # Options for a region are not for this command.
         project = [option for option in self._options if not option.startswith("--region=")]
         said = "--format=value(textPayload,jsonPayload.message)"
-        return self.program.lines("logging", "read", where, f"--limit={lines}", "--order=asc", said, *project)
+        newest = self.program.lines("logging", "read", where, f"--limit={lines}", "--order=desc", said, *project)
+        return reversed(list(newest))
 
     def _deploy(self, tag: Tag, options: Sequence[str], *, timeout_s: float) -> None:
         model = self._models().get(tag)

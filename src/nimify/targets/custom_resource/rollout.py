@@ -63,6 +63,7 @@ class Rollout:
             NotDeployed, RolledBack, LeftDegraded: See the target's contract.
         """
         live = self.cluster.get(self.kind.resource, self.name)
+        refuse_strange(live, self.kind)
         number = 0 if live is None else revision_of(live)
         kept = self.history.tidy(number)
         if live is not None and self._is_that(live, bundle, kept):
@@ -157,6 +158,19 @@ class Rollout:
             remedy = f"Look at it with: nimify status {self.order.reference.name}"
             raise LeftDegraded(f"{why} Going back failed, too: {error}", remedy=remedy, evidence=evidence) from error
         raise RolledBack(f"{why} Revision {former.number} answers again.", evidence=evidence)
+
+
+def refuse_strange(live: Document | None, kind: ResourceKind) -> None:
+    """Leave alone what somebody else made.
+
+    Raises:
+        NotDeployed: There is such a resource.
+    """
+    if live is not None and not revision_of(live):
+        raise NotDeployed(
+            f"The {kind.kind} '{live['metadata']['name']}' is there already, and was not made by this target.",
+            remedy="Make the bundle with another --name, or delete the resource by hand.",
+        )
 
 
 def differs(cluster: Cluster, live: Document, document: Document) -> bool:

@@ -23,7 +23,7 @@ from nimify.targets.custom_resource.preflight import (
     permission_findings,
     written,
 )
-from nimify.targets.custom_resource.rollout import Rollout
+from nimify.targets.custom_resource.rollout import Rollout, refuse_strange
 from nimify.targets.custom_resource.settings import ResourceSettings
 from nimify.targets.custom_resource.watch import pods_of, selector_of
 from nimify.targets.kubernetes.cluster import Cluster
@@ -120,7 +120,9 @@ class CustomResourceTarget:
         history = History(cluster, self.kind.target, reference.name)
         try:
             with only_one_deployer(cluster, reference.name):
-                running = cluster.get(self.kind.resource, name) is not None
+                live = cluster.get(self.kind.resource, name)
+                refuse_strange(live, self.kind)
+                running = live is not None
                 if running:
                     progress(f"The {self.kind.kind} '{name}' is deleted; its pods finish their requests.")
                     cluster.delete(self.kind.resource, name)
