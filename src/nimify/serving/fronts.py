@@ -137,7 +137,7 @@ class Fronts:
 
         context = self._context
         spec = replace(context.spec, limits=self._limits)
-        services = GrpcServices(spec, self._lifecycle, self._data_plane, self._statistics)
+        services = GrpcServices(spec, self._lifecycle, self._data_plane, self._statistics, self._bulk)
         codes = {code.value: code.name for code in StatusCode}
         return GrpcServer(
             services.methods,
