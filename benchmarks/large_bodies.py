@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import re
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
+import grpc
 import numpy as np
 import orjson
+from tritonclient.grpc import service_pb2
 
 from nimify import ModelConfig, Nimifier
 from nimify.core.server import ServerProcess
@@ -69,6 +73,21 @@ def load(port: int, body: bytes, headers: dict[str, str], ended: threading.Event
     connection.close()
 
 
+def grpc_load(address: str, ended: threading.Event, answered: list[float]) -> None:
+    """The same over gRPC, with raw tensors."""
+    values = np.random.default_rng(1).normal(size=ELEMENTS * 4).astype(np.float32)
+    row = service_pb2.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, values.size])
+    request = service_pb2.ModelInferRequest(model_name="wide", inputs=[row], raw_input_contents=[values.tobytes()])
+    message = request.SerializeToString()
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(address, options=unlimited) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        while not ended.is_set():
+            started_s = time.perf_counter()
+            assert len(infer(message, timeout=60)) > values.nbytes
+            answered.append(time.perf_counter() - started_s)
+
+
 def checks_ms(port: int, seconds: float) -> list[float]:
     """How long health checks take."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -83,28 +102,39 @@ def checks_ms(port: int, seconds: float) -> list[float]:
     return taken
 
 
+def grpc_address(server: ServerProcess) -> str:
+    """Host and port of gRPC, from the service's log."""
+    found = re.search(r'"grpc":"([^"]+)"', server.log)
+    assert found
+    return found[1]
+
+
 def main() -> None:
     """Measure each kind of body and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=5.0)
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as folder:
-        options = ("--port", "0", "--no-grpc", "--max-body-size", "64MiB")
+        options = ("--port", "0", "--max-body-size", "64MiB")
         with ServerProcess.start(bundle(Path(folder)), options, ready_timeout_s=60) as server:
             port = int(server.url.rsplit(":", 1)[1])
             print(
                 f"{'body':22} {'MiB':>6} {'p50 ms':>8} {'p99 ms':>8} {'longest ms':>11} {'requests':>9} {'each s':>7}"
             )
-            for name, (body, headers) in bodies().items():
+            kinds = {
+                name: (len(body), partial(load, port, body, headers)) for name, (body, headers) in bodies().items()
+            }
+            kinds["gRPC, 16 MiB raw"] = ELEMENTS * 16, partial(grpc_load, grpc_address(server))
+            for name, (length, ask) in kinds.items():
                 ended, answered = threading.Event(), list[float]()
-                thread = threading.Thread(target=load, args=(port, body, headers, ended, answered))
+                thread = threading.Thread(target=ask, args=(ended, answered))
                 thread.start()
                 taken = checks_ms(port, seconds)
                 ended.set()
                 thread.join()
                 p50, p99 = np.percentile(taken, [50, 99])
                 each = f"{np.median(answered):7.3f}" if answered else f"{'-':>7}"
-                size = len(body) / (1 << 20)
+                size = length / (1 << 20)
                 print(f"{name:22} {size:6.1f} {p50:8.2f} {p99:8.2f} {max(taken):11.2f} {len(answered):9} {each}")
 
 

@@ -154,7 +154,7 @@ def test_a_wrong_request_is_the_clients_mistake(
 
 
 def raw_call(channel: grpc.Channel, body: bytes, path: str = INFER, **options: Any) -> Any:
-    return channel.unary_unary(path, None, None)(body, timeout=10, **options)
+    return channel.unary_unary(path, None, None)(body, timeout=60, **options)
 
 
 def test_what_is_no_protobuf_is_an_invalid_argument(served: Served, open_channel: Callable[..., grpc.Channel]) -> None:

@@ -181,7 +181,7 @@ class Fronts:
         from nimify.serving.grpc.status import StatusCode
 
         context = self._context
-        services = GrpcServices(self._as_served, self._lifecycle, self._data_plane, self._statistics)
+        services = GrpcServices(self._as_served, self._lifecycle, self._data_plane, self._statistics, self._bulk)
         codes = {code.value: code.name for code in StatusCode}
         return GrpcServer(
             services.methods,

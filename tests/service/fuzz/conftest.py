@@ -34,7 +34,7 @@ def attacked(start_service: Callable[..., RunningService], make_bundle_of: Calla
     graph.output(graph.op("Identity", words, out="said"), "BYTES", ["batch", "m"])
     return start_service(
         make_bundle_of("fuzzed", graph.model()),
-        *("--header-timeout", "2s", "--body-timeout", "2s", "--keep-alive", "2s", "--max-body-size", "1MiB"),
+        *("--header-timeout", "2s", "--body-timeout", "2s", "--keep-alive", "2s", "--max-body-size", "2MiB"),
     )
 
 

@@ -99,6 +99,15 @@ _TYPED: Final = service_pb2.ModelInferRequest(
     outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name="y")],
     parameters={"timeout": service_pb2.InferParameter(int64_param=1_000_000)},
 )
+_LARGE: Final = service_pb2.ModelInferRequest(
+    model_name="fuzzed",
+    inputs=[
+        service_pb2.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, 300_000]),
+        service_pb2.ModelInferRequest.InferInputTensor(name="words", datatype="BYTES", shape=[1, 2]),
+    ],
+    raw_input_contents=[bytes(1_200_000), RAW_WORDS],
+)
+"""Read in another way: beside the event loop."""
 _DATATYPES: Final = ["FP32", "BYTES", "BOOL", "BF16", "fp32", ""]
 
 
@@ -187,7 +196,7 @@ def _odd_request(request: service_pb2.ModelInferRequest, seed: int) -> bytes:
     return serialized
 
 
-_A_REQUEST = st.builds(_odd_request, st.sampled_from((GOOD, _TYPED)), st.integers(0, 2**32 - 1))
+_A_REQUEST = st.builds(_odd_request, st.sampled_from((GOOD, GOOD, _TYPED, _TYPED, _LARGE)), st.integers(0, 2**32 - 1))
 _PACKED = st.booleans()
 _A_SIZE = st.sampled_from((1 << 14, 50, 7))
 _MESSAGE_DAMAGES: Final = [b"\1", b"\0\0\0\0\0", b"\0\xff\xff\xff\xff", b"\2\0\0\0\0"]
@@ -203,6 +212,6 @@ def messages(draw: st.DrawFn) -> Case:
     body = draw(damaged(b"".join(parts), _MESSAGE_DAMAGES, most=1))
     more = [("grpc-encoding", "gzip")] if packed else []
     sent = [GREETING, _frame(frames.HEADERS, frames.END_HEADERS, 1, _block(draw(_A_PATH), *more))]
-    size = draw(_A_SIZE)
+    size = draw(_A_SIZE) if len(body) < 1 << 16 else frames.LONGEST_FRAME
     sent += [_frame(frames.DATA, 0, 1, body[at : at + size]) for at in range(0, len(body), size)]
     return Case("messages", (b"".join(sent) + _frame(frames.DATA, frames.END_STREAM, 1, b""),))

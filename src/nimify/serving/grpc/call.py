@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nimify.serving.batching import Job
 from nimify.serving.faults import Kind, RequestFault, invalid
-from nimify.serving.grpc.codec import Content, message_prefix
+from nimify.serving.grpc.codec import Content, Part, message_prefix
 from nimify.serving.grpc.frames import ErrorCode, window_update_frame
 from nimify.serving.grpc.head import CallHead
 from nimify.serving.grpc.inbox import Inbox
@@ -144,7 +145,7 @@ class Call:
         except RequestFault as fault:
             self.fail(fault)
         except Exception as error:  # noqa: BLE001 - a fault of ours: this call's, not the connection's
-            self.fail(self._server.failure(error))
+            self.failed(error)
 
     def _take(self, messages: list[Content]) -> None:
         for content in messages:
@@ -195,8 +196,8 @@ class Call:
 
     # --- answering ----------------------------------------------------------------------------------------------
 
-    def reply(self, message: bytes) -> None:
-        """Answer with one message; for calls that take one. A late answer is dropped."""
+    def reply(self, *message: Part) -> None:
+        """Answer with one message, given in pieces; for calls that take one. A late answer is dropped."""
         if self.answered:
             return
         self._settle(StatusCode.OK)
@@ -206,8 +207,8 @@ class Call:
         if self._queue_message(message):
             self._finish(OK_TRAILERS)
 
-    def send(self, message: bytes) -> None:
-        """Send one of several messages."""
+    def send(self, *message: Part) -> None:
+        """Send one of several messages, given in pieces."""
         if not self.answered and self._queue_message(message):
             self._connection.sender.ready(self)
 
@@ -229,6 +230,10 @@ class Call:
         trailers = fault_trailers(fault)
         self._finish(trailers if self._headers_sent else RESPONSE_HEADERS + trailers)
 
+    def failed(self, error: Exception) -> None:
+        """End the call with whatever went wrong."""
+        self.fail(self._server.failure(error))
+
     def _refuse(self, headers: bytes) -> None:
         """Answer what is no gRPC as HTTP does."""
         self._settle(StatusCode.INVALID_ARGUMENT)
@@ -237,13 +242,13 @@ class Call:
         if self._queue(NO_GRPC):
             self._finish(None)
 
-    def _queue_message(self, message: bytes) -> bool:
+    def _queue_message(self, message: Sequence[Part]) -> bool:
         if not self._headers_sent:
             self._headers_sent = True
             self._connection.sender.headers(self, RESPONSE_HEADERS)
-        return self._queue(message_prefix(len(message)), message)
+        return self._queue(message_prefix(sum(map(len, message))), *message)
 
-    def _queue(self, *parts: bytes) -> bool:
+    def _queue(self, *parts: Part) -> bool:
         """Queue bytes; false, and the call is over, when too much of all calls is queued."""
         if not self._server.budget.take(sum(map(len, parts))):
             self._connection.reset(self, ErrorCode.ENHANCE_YOUR_CALM)

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from typing import Final
 
+from nimify.serving.bulk import LARGE_RAW_BYTES
 from nimify.serving.faults import Kind, RequestFault, invalid
 
 PREFIX_BYTES: Final = 5
 _PREFIX: Final = struct.Struct(">BI")
 _WINDOW_BITS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
-Content = bytes | bytearray
-"""The content of a message."""
+Content = bytes | bytearray | mmap.mmap
+"""The content of a message; that of a large one is memory that was taken as it was filled."""
+Part = bytes | memoryview
+"""A piece of a message that is to leave; one of a large tensor is the tensor's own memory."""
 
 
 def message_prefix(length: int) -> bytes:
     """What stands before a message that is not compressed."""
     return _PREFIX.pack(0, length)
+
+
+class _Large:
+    """A large message that has begun: growing a buffer piece by piece would copy all of it at times."""
+
+    __slots__ = ("content", "flag", "left")
+
+    def __init__(self, flag: int, length: int) -> None:
+        self.flag = flag
+        self.content = mmap.mmap(-1, length)
+        self.left = length
+
+    def fill(self, data: bytes | bytearray) -> int:
+        """Take what belongs to it; how much that is."""
+        taken = min(len(data), self.left)
+        self.content.write(data if taken == len(data) else data[:taken])
+        self.left -= taken
+        return taken
 
 
 class MessageReader:
@@ -29,17 +51,18 @@ class MessageReader:
         encoding: What `grpc-encoding` says.
     """
 
-    __slots__ = ("_buffer", "_encoding", "_limit")
+    __slots__ = ("_buffer", "_encoding", "_large", "_limit")
 
     def __init__(self, limit: int, encoding: bytes = b"identity") -> None:
         self._limit = limit
         self._encoding = encoding
         self._buffer = bytearray()
+        self._large: _Large | None = None
 
     @property
     def partial(self) -> bool:
         """Whether a message has begun and not ended."""
-        return bool(self._buffer)
+        return bool(self._buffer) or self._large is not None
 
     def feed(self, data: bytes) -> list[Content]:
         """The messages that end in this piece.
@@ -47,18 +70,29 @@ class MessageReader:
         Raises:
             RequestFault: A message is too long, or compressed in a way that was not announced or is broken.
         """
-        if not self._buffer and len(data) >= PREFIX_BYTES:
+        messages: list[Content] = []
+        large = self._large
+        if large is not None:
+            data = data[large.fill(data) :]
+            if large.left:
+                return messages
+            self._large = None
+            messages.append(self._inflated(large.content) if large.flag else large.content)
+        elif not self._buffer and len(data) >= PREFIX_BYTES:
             flag, length = _PREFIX.unpack_from(data)
             if len(data) == PREFIX_BYTES + length and not flag and length <= self._limit:
                 return [data[PREFIX_BYTES:]]
         buffer = self._buffer
         buffer += data
-        messages: list[Content] = []
         while len(buffer) >= PREFIX_BYTES:
             flag, length = _PREFIX.unpack_from(buffer)
             self._check(flag, length)
             end = PREFIX_BYTES + length
             if len(buffer) < end:
+                if length >= LARGE_RAW_BYTES:
+                    self._large = _Large(flag, length)
+                    self._large.fill(buffer[PREFIX_BYTES:])
+                    buffer = bytearray()
                 break
             if len(buffer) == end:
                 content, buffer = buffer, bytearray()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nimify.serving.batching import Answer, Job
+from nimify.serving.bulk import LARGE_RAW_BYTES, Bulk
 from nimify.serving.classification import classified
 from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
-from nimify.serving.grpc.codec import Content
+from nimify.serving.grpc.codec import Content, Part
+from nimify.serving.grpc.large_requests import split
 from nimify.serving.grpc.protos import inference_pb2 as pb
 from nimify.serving.grpc.server import read_message
 from nimify.serving.grpc.tensors import ResponseWriter, decoded_inputs, in_stream
@@ -54,19 +58,41 @@ class _Parsed:
 class Inference:
     """Answers the inference methods for the one model that is served."""
 
-    def __init__(self, spec: ServiceSpec, data_plane: DataPlane) -> None:
+    def __init__(self, spec: ServiceSpec, data_plane: DataPlane, bulk: Bulk) -> None:
         self._spec = spec
         self.data_plane = data_plane
+        self.bulk = bulk
         self._writer = ResponseWriter(spec.name, spec.model_version)
 
-    def infer(self, call: Call, request: pb.ModelInferRequest) -> None:
+    def infer(self, call: Call, content: Content) -> None:
         """`ModelInfer`; see `UnaryMethod.handle`."""
+
+        def refuse(error: Exception) -> None:
+            if not call.answered:  # and counted when it was
+                if isinstance(error, RequestFault):
+                    self.data_plane.count_failure(error)
+                call.failed(error)
+
+        if len(content) >= LARGE_RAW_BYTES:
+            self.bulk.run(partial(self.parsed_large, content), partial(self._go_on, call), refuse)
+            return
+        request = read_message(pb.ModelInferRequest.FromString, content)
         try:
             parsed = self.parsed(request)
         except RequestFault as fault:
             self.data_plane.count_failure(fault)
             raise
+        self._start(call, parsed)
 
+    def _go_on(self, call: Call, parsed: _Parsed) -> None:
+        """Start what was read beside the event loop, unless nobody waits for it any more."""
+        if not call.answered:
+            try:
+                self._start(call, parsed)
+            except RequestFault as fault:
+                call.fail(fault)
+
+    def _start(self, call: Call, parsed: _Parsed) -> None:
         def done(answer: Answer) -> bool:
             if isinstance(answer, RequestFault):
                 call.fail(answer)
@@ -76,7 +102,7 @@ class Inference:
             except RequestFault as fault:
                 call.fail(fault)
             else:
-                call.reply(message)
+                call.reply(*message)
             return True
 
         wait_s = min(parsed.timeout_s, call.left_s) if parsed.timeout_s else call.left_s
@@ -89,8 +115,17 @@ class Inference:
         """`ModelStreamInfer`; see `StreamMethod.open`."""
         return InferenceStream(self, call)
 
-    def parsed(self, request: pb.ModelInferRequest) -> _Parsed:
-        """Read a request.
+    def parsed_large(self, content: Content) -> _Parsed:
+        """Read a large message, beside the event loop.
+
+        Raises:
+            RequestFault: It is no message of its type, or not well formed, or for another model.
+        """
+        rest, raw = split(content)
+        return self.parsed(read_message(pb.ModelInferRequest.FromString, rest), raw)
+
+    def parsed(self, request: pb.ModelInferRequest, raw: Sequence[memoryview] = ()) -> _Parsed:
+        """Read a request, whose raw tensors may have been cut out.
 
         Raises:
             RequestFault: It is not well formed, or for another model.
@@ -100,7 +135,7 @@ class Inference:
         for name in parameters:
             if name.startswith(_RESERVED) and name != _FINAL_RESPONSE:
                 raise invalid(f"The parameter {quoted(name)} is reserved: names must not start with '{_RESERVED}'.")
-        inputs, datatypes = decoded_inputs(request)
+        inputs, datatypes = decoded_inputs(request, raw)
         outputs = request.outputs
         if len(outputs) > MAX_TENSORS:
             raise invalid(f"'outputs' must be a list of at most {MAX_TENSORS} outputs.")
@@ -114,8 +149,8 @@ class Inference:
             marks_final=parameters.get(_FINAL_RESPONSE) is True,
         )
 
-    def response(self, parsed: _Parsed, arrays: Any) -> bytes:
-        """The answer to a request, serialized.
+    def response(self, parsed: _Parsed, arrays: Any) -> list[Part]:
+        """The answer to a request, serialized, in pieces.
 
         Raises:
             RequestFault: An output cannot be given as it was asked for.
@@ -169,11 +204,11 @@ def _classes(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> int:
     return classes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Turn:
     """The place of one request in the order of a stream."""
 
-    answer: bytes | None = None
+    answer: Sequence[Part] | None = None
     job: Job | None = None
     trace: RequestTrace | None = None
 
@@ -250,32 +285,69 @@ class InferenceStream:
 
     def _send_answers(self) -> None:
         while self._turns and self._turns[0].answer is not None:
-            self._call.send(self._turns.popleft().answer or b"")
+            self._call.send(*(self._turns.popleft().answer or ()))
 
     def _start(self, content: Content) -> None:
+        if len(content) >= LARGE_RAW_BYTES:
+            self._start_large(content)
+            return
         try:
             request = read_message(pb.ModelInferRequest.FromString, content)
         except RequestFault as fault:
             self.gone(timed_out=False)  # nothing behind it can be trusted
             self._call.fail(fault)
             return
+        turn = self._new_turn()
+        try:
+            turn.job = self._infer(self._parsed(request), turn)
+        except RequestFault as fault:
+            self._refuse(turn, request.id, fault)
+
+    def _start_large(self, content: Content) -> None:
+        """Read it beside the event loop; its turn is taken already, so the order of the answers stays."""
+        turn, inference = self._new_turn(), self._inference
+
+        def go_on(parsed: _Parsed) -> None:
+            if turn in self._turns:  # otherwise nobody waits for it any more
+                try:
+                    turn.job = self._infer(parsed, turn)
+                except RequestFault as fault:
+                    self._refuse(turn, parsed.id, fault)
+                self._advance()
+
+        def refuse(error: Exception) -> None:
+            if turn not in self._turns:
+                return
+            if not isinstance(error, RequestFault):
+                self.gone(timed_out=False)
+                self._call.failed(error)
+                return
+            inference.data_plane.count_failure(error)
+            self._refuse(turn, "", error)
+            self._advance()
+
+        inference.bulk.run(partial(inference.parsed_large, content), go_on, refuse)
+
+    def _new_turn(self) -> _Turn:
         turn = _Turn()
         if self._call.traces is not None and self._call.trace is not None:
             turn.trace = self._call.traces.begin_message(self._call.trace)
         self._turns.append(turn)
-        try:
-            turn.job = self._infer(request, turn)
-        except RequestFault as fault:
-            turn.answer = _failure(request.id, fault)
-            self._end_trace(turn, fault)
+        return turn
 
-    def _infer(self, request: pb.ModelInferRequest, turn: _Turn) -> Job:
-        inference = self._inference
+    def _refuse(self, turn: _Turn, id: str, fault: RequestFault) -> None:
+        turn.answer = _failure(id, fault)
+        self._end_trace(turn, fault)
+
+    def _parsed(self, request: pb.ModelInferRequest) -> _Parsed:
         try:
-            parsed = inference.parsed(request)
+            return self._inference.parsed(request)
         except RequestFault as fault:
-            inference.data_plane.count_failure(fault)
+            self._inference.data_plane.count_failure(fault)
             raise
+
+    def _infer(self, parsed: _Parsed, turn: _Turn) -> Job:
+        inference = self._inference
 
         def done(answer: Answer) -> bool:
             turn.job = None
@@ -295,17 +367,16 @@ class InferenceStream:
             self._call.traces.end_message(turn.trace, fault)
             turn.trace = None
 
-    def _answer(self, parsed: _Parsed, answer: Answer) -> bytes:
+    def _answer(self, parsed: _Parsed, answer: Answer) -> Sequence[Part]:
         if isinstance(answer, RequestFault):
             return _failure(parsed.id, answer)
         try:
             response = self._inference.response(parsed, answer)
         except RequestFault as fault:
             return _failure(parsed.id, fault)
-        return in_stream(response + _FINAL if parsed.marks_final else response)
+        return in_stream([*response, _FINAL] if parsed.marks_final else response)
 
 
-def _failure(id: str, fault: RequestFault) -> bytes:
-    return pb.ModelStreamInferResponse(
-        error_message=fault.message, infer_response=pb.ModelInferResponse(id=id)
-    ).SerializeToString()
+def _failure(id: str, fault: RequestFault) -> Sequence[Part]:
+    answer = pb.ModelStreamInferResponse(error_message=fault.message, infer_response=pb.ModelInferResponse(id=id))
+    return [answer.SerializeToString()]

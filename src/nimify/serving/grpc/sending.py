@@ -7,10 +7,10 @@ none of them holds up the others. Nothing is copied but what goes into the socke
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from nimify.serving.grpc.codec import message_prefix
+from nimify.serving.grpc.codec import PREFIX_BYTES, Part, message_prefix
 from nimify.serving.grpc.frames import (
     DATA,
     DEFAULT_WINDOW,
@@ -54,7 +54,7 @@ class Outbox:
         self.window += change
         return self.window <= MAX_WINDOW
 
-    def put(self, part: bytes) -> None:
+    def put(self, part: Part) -> None:
         """Add bytes at the end."""
         self.chunks.append(memoryview(part))
         self.size += len(part)
@@ -165,9 +165,9 @@ class Sender:
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def whole(self, call: Call, headers: bytes, message: bytes, trailers: bytes) -> bool:
+    def whole(self, call: Call, headers: bytes, message: Sequence[Part], trailers: bytes) -> bool:
         """Send a whole answer at once; false, and nothing is sent, when it does not fit."""
-        size = len(message) + 5
+        size = sum(map(len, message)) + PREFIX_BYTES
         outbox = call.outbox
         if size > self.window or size > outbox.window or size > self.longest_frame or self.blocked or outbox.size:
             return False
@@ -180,8 +180,8 @@ class Sender:
                     frame_head(len(headers), HEADERS, END_HEADERS, stream),
                     headers,
                     frame_head(size, DATA, 0, stream),
-                    message_prefix(size - 5),
-                    message,
+                    message_prefix(size - PREFIX_BYTES),
+                    *message,
                     frame_head(len(trailers), HEADERS, END_HEADERS | END_STREAM, stream),
                     trailers,
                 )

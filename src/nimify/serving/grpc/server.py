@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import mmap
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -180,6 +181,6 @@ def read_message(read: Callable[[Any], _Message], content: Content) -> _Message:
         RequestFault: They are none.
     """
     try:
-        return read(content)
+        return read(content[:] if isinstance(content, mmap.mmap) else content)
     except DecodeError:
         raise invalid("The message is not a valid protobuf message of its type.") from None

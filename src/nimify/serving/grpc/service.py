@@ -6,8 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from nimify.serving.bulk import Bulk
 from nimify.serving.dataplane import DataPlane
 from nimify.serving.faults import Kind, RequestFault
+from nimify.serving.grpc.codec import Content
 from nimify.serving.grpc.health import Health
 from nimify.serving.grpc.inference import Inference
 from nimify.serving.grpc.information import Information
@@ -46,14 +48,19 @@ class GrpcServices:
     """
 
     def __init__(
-        self, spec: ServiceSpec, lifecycle: Lifecycle, data_plane: DataPlane, statistics: ModelStatistics
+        self,
+        spec: ServiceSpec,
+        lifecycle: Lifecycle,
+        data_plane: DataPlane,
+        statistics: ModelStatistics,
+        bulk: Bulk,
     ) -> None:
         catalog = Catalog((model_config_pb2, inference_pb2, health_pb2, reflection_v1_pb2, reflection_alpha_pb2))
         self.timed_methods: dict[str, bool] = {OTHER: False}
         """Names of the methods, and whether their duration is measured: that of a stream is its client's."""
         self.health = Health(lifecycle, catalog.services)
         self.methods: Methods = {}
-        self._add_inference(Inference(spec, data_plane), Information(spec, lifecycle, statistics))
+        self._add_inference(Inference(spec, data_plane, bulk), Information(spec, lifecycle, statistics))
         self._add_health()
         for module in (reflection_v1_pb2, reflection_alpha_pb2):
             service = module.DESCRIPTOR.services_by_name["ServerReflection"]
@@ -76,7 +83,9 @@ class GrpcServices:
         }
         service = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
         for name, handler in handlers.items():
-            self.methods[_path(service, name)] = UnaryMethod(name, _reader(inference_pb2, f"{name}Request"), handler)
+            # `ModelInfer` reads its messages itself: what is large is read beside the event loop.
+            read = _as_it_is if name == "ModelInfer" else _reader(inference_pb2, f"{name}Request")
+            self.methods[_path(service, name)] = UnaryMethod(name, read, handler)
         stream = StreamMethod("ModelStreamInfer", inference.stream)
         self.methods[_path(service, stream.name)] = stream
         for name, message in _NOT_OFFERED.items():
@@ -96,6 +105,10 @@ def _path(service: Any, method: str) -> bytes:
 
 def _reader(module: Any, message: str) -> Any:
     return getattr(module, message).FromString
+
+
+def _as_it_is(content: Content) -> Content:
+    return content
 
 
 def _refuse(message: str, call: Any, request: bytes) -> None:

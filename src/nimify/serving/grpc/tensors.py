@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from nimify.serving.bulk import give_way
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import invalid
+from nimify.serving.grpc.codec import Part
 from nimify.serving.grpc.protos import inference_pb2 as pb
 from nimify.serving.json_tensors import MAX_DIM, MAX_RANK, quoted, shaped
 from nimify.serving.open_inference import MAX_TENSORS
-from nimify.serving.raw_tensors import array_from_bytes, bytes_from_array
+from nimify.serving.raw_tensors import array_from_bytes, bytes_from_array, view_of_array
 from nimify.tensors import DATATYPES, Datatype
 
 _FIELDS: Final = {
@@ -39,15 +41,26 @@ _ID_TAG: Final = b"\x1a"
 _RAW_TAG: Final = b"\x32"
 _RESPONSE_TAG: Final = b"\x12"
 _MOST_REMEMBERED: Final = 128
+_VIEWED_BYTES: Final = 65_536
+"""From here on a copy costs more than a view."""
+_AT_ONCE: Final = 8192
+"""Elements of a typed list that are read before others have their turn."""
 
 
-def decoded_inputs(request: pb.ModelInferRequest) -> tuple[dict[str, Array], dict[str, Datatype]]:
+def decoded_inputs(
+    request: pb.ModelInferRequest, cut_out: Sequence[memoryview] = ()
+) -> tuple[dict[str, Array], dict[str, Datatype]]:
     """The arrays and datatypes of a request, by name.
+
+    Args:
+        request: The message.
+        cut_out: Its raw tensors, when they are not in it any more.
 
     Raises:
         RequestFault: The inputs are not well formed, or one does not hold what it says.
     """
-    rows, raw = request.inputs, request.raw_input_contents
+    rows = request.inputs
+    raw: Sequence[bytes | memoryview] = cut_out or request.raw_input_contents
     if not 0 < len(rows) <= MAX_TENSORS:
         raise invalid(f"'inputs' must be a list of 1 to {MAX_TENSORS} tensors.")
     if raw and len(raw) != len(rows):
@@ -89,15 +102,16 @@ def _from_contents(contents: pb.InferTensorContents, datatype: Datatype, shape: 
     for descriptor, _ in contents.ListFields():
         if descriptor.name != field:
             raise invalid(f"{quoted(name)} is {datatype.name}: its elements belong into '{field}'.")
-    elements: list[Any] = list(getattr(contents, field))
+    elements = getattr(contents, field)
     if len(elements) != prod(shape):
         raise invalid(f"{quoted(name)} has {len(elements)} elements, but its shape {list(shape)} holds {prod(shape)}.")
-    if datatype.itemsize == 0:
-        array = np.empty(len(elements), dtype=object)
-        array[:] = elements
-        return shaped(array, shape, name)
+    array = np.empty(len(elements), dtype=datatype.storage if datatype.itemsize else object)
     try:
-        return shaped(np.array(elements, dtype=datatype.storage), shape, name)
+        for start in range(0, len(elements), _AT_ONCE):
+            if start:
+                give_way()
+            array[start : start + _AT_ONCE] = elements[start : start + _AT_ONCE]
+        return shaped(array, shape, name)
     except OverflowError:
         raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.") from None
 
@@ -110,21 +124,21 @@ class ResponseWriter:
         self._model_version = model_version
         self._remembered: dict[tuple[tuple[str, str, tuple[int, ...]], ...], bytes] = {}
 
-    def write(self, id: str, tensors: Iterable[tuple[str, Datatype, Array]]) -> bytes:
-        """The message with these tensors, serialized."""
+    def write(self, id: str, tensors: Iterable[tuple[str, Datatype, Array]]) -> list[Part]:
+        """The message with these tensors, serialized; in pieces, so that large tensors need not be copied."""
         tensors = tuple(tensors)
         key = tuple([(name, datatype.name, array.shape) for name, datatype, array in tensors])
         described = self._remembered.get(key)
         if described is None:
             described = self._described(key)
-        parts = [described]
+        parts: list[Part] = [described]
         if id:
             text = id.encode()
             parts += (_ID_TAG, _varint(len(text)), text)
         for _, datatype, array in tensors:
-            raw = bytes_from_array(array, datatype)
+            raw = view_of_array(array, datatype) if array.nbytes >= _VIEWED_BYTES else bytes_from_array(array, datatype)
             parts += (_RAW_TAG, _varint(len(raw)), raw)
-        return b"".join(parts)
+        return parts
 
     def _described(self, key: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
         outputs = [pb.ModelInferResponse.InferOutputTensor(name=n, datatype=d, shape=s) for n, d, s in key]
@@ -137,9 +151,9 @@ class ResponseWriter:
         return message
 
 
-def in_stream(response: bytes) -> bytes:
+def in_stream(response: Sequence[Part]) -> list[Part]:
     """A `ModelInferResponse` as the content of a `ModelStreamInferResponse`, both serialized."""
-    return b"".join((_RESPONSE_TAG, _varint(len(response)), response))
+    return [_RESPONSE_TAG + _varint(sum(map(len, response))), *response]
 
 
 def _varint(number: int) -> bytes:

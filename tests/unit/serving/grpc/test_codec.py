@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimify.serving.bulk import LARGE_RAW_BYTES
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.grpc.codec import MessageReader
 
@@ -28,6 +29,18 @@ def test_messages_are_the_same_in_whatever_pieces_they_come(messages: list[bytes
         found += [bytes(message) for message in reader.feed(stream[:size])]
         stream, turn = stream[size:], turn + 1
     assert found == messages
+    assert not reader.partial
+
+
+@pytest.mark.parametrize("size", [999, 16_384, 1 << 20])
+def test_large_messages_are_the_same_in_whatever_pieces_they_come(size: int) -> None:
+    """Among small ones, and compressed ones too."""
+    large = bytes(range(256)) * (LARGE_RAW_BYTES // 64)
+    stream = framed(b"a") + framed(large) + framed(b"b") + framed(gzip.compress(large, 0), 1) + framed(b"")
+    reader, found = MessageReader(1 << 23, b"gzip"), []
+    for start in range(0, len(stream), size):
+        found += [bytes(message[:]) for message in reader.feed(stream[start : start + size])]
+    assert found == [b"a", large, b"b", large, b""]
     assert not reader.partial
 
 

@@ -18,7 +18,7 @@ from nimify.serving.body_budget import BodyBudget
 from nimify.serving.entrance import Entrance
 from nimify.serving.grpc import frames
 from nimify.serving.grpc.call import Call
-from nimify.serving.grpc.codec import message_prefix
+from nimify.serving.grpc.codec import Content, message_prefix
 from nimify.serving.grpc.connection import GrpcConnection
 from nimify.serving.grpc.methods import Methods, StreamMethod, UnaryMethod
 from nimify.serving.grpc.server import OTHER, GrpcServer
@@ -38,7 +38,7 @@ class EchoStream:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    def message(self, content: bytes | bytearray) -> None:
+    def message(self, content: Content) -> None:
         self._call.send(bytes(content))
 
     def half_closed(self) -> None:

@@ -89,13 +89,13 @@ def test_an_answer_is_what_protobuf_would_write(name: str, id: str) -> None:
         expected.raw_output_contents.append(bytes_from_array(array, datatype))
     for _ in range(2):
         written = writer.write(id, [("a", datatype, array), ("b", datatype, array)])
-        assert pb.ModelInferResponse.FromString(written) == expected
-        assert pb.ModelStreamInferResponse.FromString(in_stream(written)).infer_response == expected
+        assert pb.ModelInferResponse.FromString(b"".join(written)) == expected
+        assert pb.ModelStreamInferResponse.FromString(b"".join(in_stream(written))).infer_response == expected
 
 
 def test_answers_of_other_shapes_are_not_mixed_up() -> None:
     """However many there are."""
     writer = ResponseWriter("m", "1")
     for length in [*range(300), *range(300)]:
-        written = writer.write("", [("a", DATATYPES["FP32"], np.zeros((1, length), "<f4"))])
+        written = b"".join(writer.write("", [("a", DATATYPES["FP32"], np.zeros((1, length), "<f4"))]))
         assert list(pb.ModelInferResponse.FromString(written).outputs[0].shape) == [1, length]
