@@ -59,10 +59,10 @@ test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the s
 tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin
 
-tools-scanners: ## build trivy and grype into .tools/bin; takes half an hour, once
+tools-scanners: ## build grype into .tools/bin; takes many minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin tools/go-scanners.txt
 
-test-scanners: $(VENV)/.ready tools-scanners ## `nimify scan` with the real trivy and grype; no part of continuous integration
+test-scanners: $(VENV)/.ready tools-scanners ## `nimify scan` with the real grype; no part of continuous integration
 	NIMIFY_REQUIRE=scanners $(BIN)/python -m pytest tests/scanners
 
 test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the real Helm, strict schemas, kube-score

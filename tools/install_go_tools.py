@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +25,10 @@ class GoTool:
     Attributes:
         name: Of the program.
         package: Its package with the version, e.g. `helm.sh/helm/v4/cmd/helm@v4.2.4`.
-        variables: Of the environment of its build.
     """
 
     name: str
     package: str
-    variables: Mapping[str, str] = field(default_factory=dict)
 
     def is_installed(self, folder: Path) -> bool:
         """Whether this very version is there."""
@@ -49,7 +47,6 @@ class GoTool:
             "CGO_ENABLED": "0",
             # Takes the newer Go that a program asks for from where modules come from.
             "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
-            **self.variables,
         }
         subprocess.run([go, "install", "-trimpath", self.package], env=environment, check=True)
         self._note(folder).write_text(self.package, encoding="utf-8")
@@ -62,8 +59,8 @@ def read_tools(path: Path = LIST) -> Iterator[GoTool]:
     """The programs of a list."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
-            name, package, *variables = line.split()
-            yield GoTool(name, package, dict(variable.split("=", 1) for variable in variables))
+            name, package = line.split()
+            yield GoTool(name, package)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -151,6 +151,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="session")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that wants a login."""
+    folder = tmp_path_factory.mktemp("closed-registry")
+    with running_registry(folder, f"auth:\n  htpasswd:\n    realm: tests\n    path: {folder}/htpasswd\n") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
 def registry_base(docker: DockerEngine, registry: Registry) -> str:
     """The name of the base image in the registry."""
     name = f"{registry.host}/nimify-base:bookworm"

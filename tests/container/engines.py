@@ -137,19 +137,21 @@ class Engine:
 
 
 @contextmanager
-def own_store(name: str, folder: Path, registry: Registry) -> Iterator[Engine]:
-    """A builder without a daemon, with a store of its own that goes with the tests. It knows the registry.
+def own_store(name: str, folder: Path, *registries: Registry) -> Iterator[Engine]:
+    """A builder without a daemon, with a store of its own that goes with the tests.
 
     Args:
         name: Of the program: buildah or podman.
         folder: Where the store is; not deep, because sockets lie in it.
-        registry: A registry without TLS.
+        registries: Those that it may speak to without TLS.
     """
     folder.mkdir(mode=0o700)
-    store, registries = folder / "storage.conf", folder / "registries.conf"
+    store, known = folder / "storage.conf", folder / "registries.conf"
     store.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
-    registries.write_text(f'[[registry]]\nlocation = "{registry.host}"\ninsecure = true\n')
-    engine = Engine(name, {"CONTAINERS_STORAGE_CONF": str(store), "CONTAINERS_REGISTRIES_CONF": str(registries)})
+    known.write_text(
+        "".join(f'[[registry]]\nlocation = "{registry.host}"\ninsecure = true\n' for registry in registries)
+    )
+    engine = Engine(name, {"CONTAINERS_STORAGE_CONF": str(store), "CONTAINERS_REGISTRIES_CONF": str(known)})
     try:
         yield engine
     finally:

@@ -23,6 +23,7 @@ from tests.container.engines import Engine, Registry, own_store
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.manifest import MANIFEST_FILE
 from nimify.core.nimifier import Nimifier
+from nimify.errors import EnvironmentProblem
 from nimify.images.build import BuildOptions, build_image
 from nimify.images.buildah import BuildahBuilder
 from nimify.images.builders import choose
@@ -57,12 +58,15 @@ def build(engine: Engine, bundle: Path, tag: str, base: str, *, proof: bool = Tr
 
 
 @pytest.fixture(scope="module", params=["docker", "buildah", "podman"])
-def engine(request: pytest.FixtureRequest, docker: DockerEngine, registry: Registry) -> Iterator[Engine]:
+def engine(
+    request: pytest.FixtureRequest, docker: DockerEngine, registry: Registry, closed_registry: Registry
+) -> Iterator[Engine]:
     """A builder; buildah and podman have nothing in store yet."""
     if request.param == "docker":
         yield Engine("docker", {"DOCKER_HOST": docker.host})
         return
-    with own_store(request.param, Path("/var/tmp") / f"nimify-{request.param}-{os.getpid()}", registry) as engine:
+    folder = Path("/var/tmp") / f"nimify-{request.param}-{os.getpid()}"
+    with own_store(request.param, folder, registry, closed_registry) as engine:
         yield engine
 
 
@@ -143,9 +147,7 @@ def test_a_base_of_one_s_own_is_pinned_once_it_is_in_a_registry(
     engine: Engine, registry: Registry, tmp_path: Path
 ) -> None:
     """Made here, nothing but its id pins it; pushed, as the finding says, the registry's digest does."""
-    archive = tmp_path / "files.tar"
-    with tarfile.open(archive, "w") as files:
-        files.addfile(tarfile.TarInfo("empty"))
+    archive = one_file(tmp_path)
     ours = ImageName.parse("localhost/own-base:1", field="--base")
     theirs = ImageName.parse(f"{registry.host}/own-base-{engine.name}:1", field="--base")
     engine.import_files(archive, str(ours))
@@ -166,6 +168,30 @@ def test_a_base_of_one_s_own_is_pinned_once_it_is_in_a_registry(
     assert [finding.code for finding in still_ours.findings] == ["base.not-pinned"]
 
 
+def test_a_registry_that_wants_a_login_is_told_as_that(
+    engine: Engine, closed_registry: Registry, tmp_path: Path
+) -> None:
+    """The remedy is the login, and the image stays."""
+    engine.import_files(one_file(tmp_path), "localhost/login:1")
+    name = ImageName.parse(f"{closed_registry.host}/login:1", field="--tag")
+    with engine.chosen():
+        builder, _ = choose(engine.name)
+        image = ImageRef("", builder.find_base(ImageName.parse("localhost/login:1", field="--base"), platform="").id)
+        builder.tag(image, name)
+        with pytest.raises(EnvironmentProblem, match="does not take") as raised:
+            builder.push(image, name)
+    assert "Log in" in raised.value.remedy
+    assert closed_registry.host in engine.run("images")
+
+
+def one_file(folder: Path) -> Path:
+    """An archive with one file in it."""
+    archive = folder / "files.tar"
+    with tarfile.open(archive, "w") as files:
+        files.addfile(tarfile.TarInfo("empty"))
+    return archive
+
+
 def members(archive: Path) -> Iterator[bytes]:
     """The content of every file in an archive: configuration, manifest and layers, unpacked."""
     with tarfile.open(archive) as saved:
@@ -175,9 +201,10 @@ def members(archive: Path) -> Iterator[bytes]:
             yield gzip.GzipFile(fileobj=io.BytesIO(content)).read() if content[:2] == b"\x1f\x8b" else content
 
 
-def test_a_second_build_gives_the_same_image(built: Built, registry_base: str) -> None:
+def test_a_second_build_gives_the_same_image(built: Built, registry_base: str, tmp_path: Path) -> None:
     """The same bundle and base, the same id and layers."""
-    again = build(built.engine, built.bundle, "localhost/digits:again", registry_base, proof=False)
+    bundle = shutil.copytree(built.bundle, tmp_path / "digits")
+    again = build(built.engine, bundle, "localhost/digits:again", registry_base, proof=False)
     assert again.image.id == built.record.image.id
     assert again.image.layers == built.record.image.layers
     assert [finding.code for finding in again.findings] == ["image.not-proven"]

@@ -1,6 +1,6 @@
-"""The real trivy and grype, where they are there.
+"""The real grype, where it is there.
 
-Each takes minutes to build, so they are no part of continuous integration. Without one its tests are skipped, and say
+It takes many minutes to build, so it is no part of continuous integration. Without it its tests are skipped, and say
 so; they fail when NIMIFY_REQUIRE names `scanners` (make test-scanners).
 """
 
