@@ -1,6 +1,6 @@
 """The kubernetes target against a stand-in for `helm` and `kubectl`: what it asks for, and what it makes of answers.
 
-No real cluster is behind these tests; see docs/limitations.md.
+The real cluster is that of tests/cluster.
 """
 
 from __future__ import annotations
