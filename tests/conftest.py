@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from tests.triton.stand_in import NOT_WITH_TRITON, TritonStandIn
 
 # Tests compare with direct ONNX Runtime, which would otherwise start its telemetry client (see the engine).
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+# How long an example may take says something of the machine, not of the code.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 # What `nohup` and a shell's `&` have us ignore, the programs that we start would ignore, too.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

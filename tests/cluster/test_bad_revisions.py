@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 ROLLED_BACK: Final = 11
+EARLY_S: Final = 450.0
+"""For all of a command on a machine under load; the Deployment itself would not give up for 675 s."""
 _NEVER_READY: Final = """\
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,18 +43,17 @@ def never_ready(cluster: Cluster, docker: DockerEngine, first: str, tmp_path_fac
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason", "within_s"),
+    ("kind", "reason"),
     [
-        ("image", "ImagePullBackOff", 120),
-        ("crash", "CrashLoopBackOff", 180),
-        ("readiness", "Startup probe failed", 300),
-        ("scheduling", "Unschedulable", 180),
+        ("image", "ImagePullBackOff"),
+        ("crash", "CrashLoopBackOff"),
+        ("readiness", "Startup probe failed"),
+        ("scheduling", "Unschedulable"),
     ],
 )
 def test_a_bad_revision_ends_early_and_loses_no_request(
     kind: str,
     reason: str,
-    within_s: float,
     shell: Shell,
     deployed: Namespace,
     first: str,
@@ -80,5 +81,5 @@ def test_a_bad_revision_ends_early_and_loses_no_request(
     assert clients.failures == []
     assert min(clients.answered[key] for key in ("kept", "new", "grpc")) > 0
     assert pods <= deployed.pods()
-    assert took_s < within_s
+    assert took_s < EARLY_S
     assert shell("status", "digits", "--json").json()["phase"] == "running"

@@ -48,7 +48,7 @@ def test_a_service_from_its_model_to_its_end(shell: Shell, namespace: Namespace,
     assert ask(shell, namespace, first)
 
     shell("stop", "digits")
-    assert namespace.get("deployments", "services")["items"] == []
+    assert namespace.get("deployments,services")["items"] == []
     assert shell("status", "digits", "--json", status=1).json()["phase"] == "stopped"
     shell("rollback", "digits")
     assert ask(shell, namespace, first)

@@ -1,6 +1,6 @@
 """The kubernetes target against a stand-in for `helm` and `kubectl`: what it asks for, and what it makes of answers.
 
-No real cluster is behind these tests; see docs/limitations.md.
+The real cluster is that of tests/cluster.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nimify.core.deployments import DeployedService, deploy, foresee, order_for
 from nimify.errors import ConfigError, EnvironmentProblem, LeftDegraded, NotDeployed, RolledBack
 from nimify.targets.kubernetes.pods import troubles
 from nimify.targets.kubernetes.preflight import kinds_of, permissions
+from nimify.targets.proof import Proofs
 from nimify.targets.target import Applied, Phase
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -127,7 +128,7 @@ def test_nothing_is_applied_when_nothing_changed(bundle: Path, cluster: FakeClus
     ("tag", "said"),
     [
         ("pull", "its image cannot be pulled"),
-        ("crash", "it ends again and again; its container ended with status 3"),
+        ("crash", r"it ends again and again; its container ended with status 3 \(CrashLoopBackOff\)"),
         ("probe", "ended with status 3; Startup probe failed: HTTP probe failed with statuscode: 503"),
         ("quota", "no pod can be made: exceeded quota"),
         ("deadline", "it made no progress within its deadline"),
@@ -141,6 +142,7 @@ def test_a_hopeless_revision_is_told_and_rolled_back(bundle: Path, tag: str, sai
         deployed(bundle, tag)
 
     assert "Revision 1 answers again, as revision 3" in caught.value.message
+    assert Proofs("kubernetes", "tiny").find(3) is not None
     assert caught.value.exit_code == 11
     assert DeployedService.find("tiny").status().phase is Phase.RUNNING
     if tag in {"pull", "crash"}:
@@ -268,6 +270,33 @@ def test_rollback_stop_and_back_again(bundle: Path, cluster: FakeCluster) -> Non
     assert service.stop(purge=True)
     with pytest.raises(ConfigError, match="was not deployed"):
         DeployedService.find("tiny")
+
+
+@pytest.mark.usefixtures("served")
+def test_a_rollback_passes_over_what_failed_and_what_came_back(bundle: Path, cluster: FakeCluster) -> None:
+    """Revision 3 was undone and 4 is 2 again, so that the one before is 1; each can still be named."""
+    deployed(bundle, "good")
+    deployed(bundle, "good", replicaCount="2")
+    with pytest.raises(RolledBack, match="as revision 4"):
+        deployed(bundle, "crash")
+
+    DeployedService.find("tiny").rollback()
+    assert cluster.get("history")[-1]["description"] == "Rollback to 1"
+    DeployedService.find("tiny").rollback(2)
+    assert cluster.get("history")[-1]["description"] == "Rollback to 2"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_release_that_begins_anew_remembers_nothing(bundle: Path, cluster: FakeCluster) -> None:
+    """Helm counts from 1 again, so that what the Lease says of earlier numbers means nothing."""
+    deployed(bundle, "good")
+    with pytest.raises(RolledBack):
+        deployed(bundle, "crash")
+    DeployedService.find("tiny").stop(purge=True)
+
+    deployed(bundle, "good")
+
+    assert cluster.get("lease")["metadata"]["annotations"] == {"nimify.io/proven-revision": "1"}
 
 
 @pytest.mark.usefixtures("served")

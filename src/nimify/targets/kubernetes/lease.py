@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nimify.errors import NotDeployed
@@ -22,6 +22,8 @@ LASTS_S: Final = 30
 _RENEWED_EVERY_S: Final = 10.0
 _RESOURCE: Final = "leases.coordination.k8s.io"
 _PROVEN: Final = "nimify.io/proven-revision"
+_SKIPPED: Final = "nimify.io/skipped-revisions"
+_REMEMBERED: Final = 20
 
 
 @dataclass
@@ -30,11 +32,19 @@ class DeployerLease:
 
     Attributes:
         proven: The revision of the release that was proven last; `None` when none was.
+        skipped: Revisions that no rollback goes to unless it is told their number: those that were undone, which Helm
+            calls superseded like all others, and those that came back as another one.
         new_namespace: Whether the namespace is not there yet; the Lease is then made when the release has made it.
     """
 
     proven: int | None = None
+    skipped: set[int] = field(default_factory=set)
     new_namespace: bool = False
+
+    def forget(self) -> None:
+        """Begin anew: Helm counts the revisions of a new release from 1 again."""
+        self.proven = None
+        self.skipped.clear()
 
 
 @contextmanager
@@ -79,8 +89,7 @@ class _Holder:
             found = self._cluster.get(_RESOURCE, self._name)
             if found is not None:
                 self._refuse_held(found["spec"])
-                proven = found["metadata"].get("annotations", {}).get(_PROVEN, "")
-                self.lease.proven = int(proven) if proven.isdigit() else None
+                self._read(found["metadata"].get("annotations", {}))
             self._put(found, free=False)
         except ProgramFailed as error:
             if error.says("alreadyexists", "conflict"):
@@ -104,6 +113,11 @@ class _Holder:
         if found is None or found["spec"].get("holderIdentity") == self._identity:
             self._put(found, free=free)
 
+    def _read(self, noted: Document) -> None:
+        proven = noted.get(_PROVEN, "")
+        self.lease.proven = int(proven) if proven.isdigit() else None
+        self.lease.skipped = {int(number) for number in noted.get(_SKIPPED, "").split(",") if number.isdigit()}
+
     def _refuse_held(self, spec: Document) -> None:
         if spec.get("holderIdentity") and not _expired(spec):
             raise NotDeployed(
@@ -111,10 +125,16 @@ class _Holder:
                 remedy=f"Wait until it is done; one that was killed is forgotten after {LASTS_S} seconds.",
             )
 
+    def _noted(self) -> dict[str, str]:
+        noted = {} if self.lease.proven is None else {_PROVEN: str(self.lease.proven)}
+        if self.lease.skipped:
+            # Helm keeps fewer revisions than these.
+            noted[_SKIPPED] = ",".join(map(str, sorted(self.lease.skipped)[-_REMEMBERED:]))
+        return noted
+
     def _put(self, found: Document | None, *, free: bool) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        proven = {} if self.lease.proven is None else {_PROVEN: str(self.lease.proven)}
-        metadata: dict[str, Any] = {"name": self._name, "annotations": proven}
+        metadata: dict[str, Any] = {"name": self._name, "annotations": self._noted()}
         if found is not None:
             # With the version that was read, the API server refuses when somebody else was quicker.
             metadata["resourceVersion"] = found["metadata"]["resourceVersion"]

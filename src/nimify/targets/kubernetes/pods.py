@@ -111,7 +111,7 @@ def _pod_troubles(pod: Document) -> Iterator[Trouble]:
     name = str(pod["metadata"]["name"])
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        message = f"no node takes it: {scheduled.get('message', '')}"
+        message = f"no node takes it: {str(scheduled.get('message', '')).rstrip('.')}"
         # An autoscaler may bring a node, or a pod that goes may make room.
         yield Trouble("Unschedulable", message, name, patience_s=60.0)
     for status in _containers(pod):

@@ -56,6 +56,8 @@ class Rollout:
             NotDeployed, RolledBack, LeftDegraded: See the target's contract.
         """
         history = self._unlocked(self.release.history())
+        if not history:
+            self.lease.forget()
         service = bundle.service
         description = f"nimify: {service.version}, {self.order.image or 'the image of the chart'}"
         try:
@@ -81,7 +83,9 @@ class Rollout:
         """
         history = self._unlocked(self.release.history())
         live = next((past.number for past in reversed(history) if past.status == "deployed"), None)
-        former = former_revision(self.order, [past.number for past in good(history)], live=live)
+        skipped = self.lease.skipped if self.order.revision is None else set()
+        numbers = [past.number for past in good(history) if past.number not in skipped]
+        former = former_revision(self.order, numbers, live=live)
         try:
             self.release.rollback(former)
         except ProgramFailed as error:
@@ -116,6 +120,7 @@ class Rollout:
         try:
             self._watch(self.deadline_s, bundle)
         except RolloutFailed as error:
+            self.lease.skipped.add(revision)
             self._undo(history, f"Revision {revision} of '{self.release.name}' failed. {error}", error.evidence)
         self.lease.proven = revision
         self.progress(f"Revision {revision} is live.")
@@ -154,12 +159,16 @@ class Rollout:
             back = self._proven(former)
             self.progress(f"It failed; revision {back} comes back.")
             self.release.rollback(back)
-            self._watch(max(self.deadline_s, time.monotonic() + _LEAST_S), self.proofs.find(back))
+            number = self.release.history()[-1].number
+            proof = self.proofs.find(back)
+            if proof is not None:
+                self.proofs.keep(number, proof)
+            self._watch(max(self.deadline_s, time.monotonic() + _LEAST_S), proof)
         except (ProgramFailed, RolloutFailed) as error:
             remedy = f"Look at it with: nimify status {self.release.name}"
             raise LeftDegraded(f"{why} Going back failed, too: {error}", remedy=remedy, evidence=evidence) from error
-        number = self.release.history()[-1].number
         self.lease.proven = number
+        self.lease.skipped.add(back)
         raise RolledBack(f"{why} Revision {back} answers again, as revision {number}.", evidence=evidence)
 
     def _proven(self, former: list[ReleaseRevision]) -> int:

@@ -23,8 +23,8 @@ from nimify.targets.kubernetes.pods import (
 from nimify.targets.target import Progress
 
 POLL_S: Final = 1.0
-_ENDING_PROBES: Final = ("Startup probe failed", "Liveness probe failed")
-"""How the kubelet begins what it says of the probes for which it ends a container."""
+_ENDING_PROBES: Final = ("startup", "liveness")
+"""The probes for which the kubelet ends a container."""
 
 
 class RolloutFailed(Exception):
@@ -54,7 +54,7 @@ class RolloutWatch:
     selector: str
     progress: Progress
     deadline_s: float
-    _said: str = ""
+    _said: dict[str, str] = field(default_factory=dict)
     _since_s: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def to_the_end(self) -> list[Document]:
@@ -74,7 +74,7 @@ class RolloutWatch:
                 problem = "not every pod was available"
             except ProgramFailed as error:
                 problem = str(error)  # the API server may be starting again, or be overwhelmed
-                self._say(f"The API server does not answer as it should: {error}.")
+                self._say("API server", f"The API server does not answer as it should: {error}.")
             if time.monotonic() > self.deadline_s:
                 raise RolloutFailed(f"It was not done in time: {problem}.")
             time.sleep(POLL_S)
@@ -88,7 +88,7 @@ class RolloutWatch:
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         replica_sets = self.cluster.find("replicasets", selector)
         pods = newest_pods(deployment, replica_sets, self.cluster.find("pods", selector))
-        self._say(progress_of(deployment))
+        self._say("rollout", progress_of(deployment))
         if rolled_out(deployment):
             return [pod for pod in pods if is_ready(pod)]
         for trouble in troubles(deployment, pods):
@@ -103,7 +103,7 @@ class RolloutWatch:
         """
         since_s = self._since_s.setdefault((trouble.pod, trouble.reason), time.monotonic())
         if time.monotonic() - since_s < trouble.patience_s:
-            self._say(f"{trouble.pod}: {trouble.message}.")
+            self._say(trouble.pod, f"{trouble.pod}: {trouble.message}.")
             return
         where = f"Pod {trouble.pod}" if trouble.pod else "The Deployment"
         probed = self._probe_failure(trouble.pod) if trouble.restarted else ""
@@ -115,8 +115,13 @@ class RolloutWatch:
 
     def _probe_failure(self, pod: str) -> str:
         """What the probe said for which the kubelet ended a container; empty when it ended by itself."""
-        messages = [str(event.get("message", "")) for event in self.cluster.events(pod)]
-        return next((message for message in reversed(messages) if message.startswith(_ENDING_PROBES)), "")
+        messages = [str(event.get("message", "")) for event in reversed(self.cluster.events(pod))]
+        for probe in _ENDING_PROBES:
+            if any(f"failed {probe} probe" in message for message in messages):
+                return next(
+                    (message for message in messages if message.startswith(f"{probe.title()} probe failed")), ""
+                )
+        return ""
 
     def _unhealthy(self) -> tuple[str, ...]:
         """What the probes of pods that are not ready said."""
@@ -128,7 +133,8 @@ class RolloutWatch:
                 said += self.cluster.pod_log(name)
         return tuple(said[-20:])
 
-    def _say(self, sentence: str) -> None:
-        if sentence != self._said:
-            self._said = sentence
+    def _say(self, about: str, sentence: str) -> None:
+        """Tell it, unless it was what was told last about the same."""
+        if self._said.get(about) != sentence:
+            self._said[about] = sentence
             self.progress(sentence)
