@@ -14,10 +14,11 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
+from benchmarks.cells import Cell
 from benchmarks.contestants import RESULTS_DIR, ROOT, Contestant, make_bundle, nimify_contestant
 from benchmarks.exchange import Protocol
 from benchmarks.failure import BenchmarkFailed
@@ -27,9 +28,9 @@ from benchmarks.models import MODELS
 from benchmarks.options import end_in_order, model_names, numbers, positive
 from benchmarks.peer_contestants import PEERS, environment_of
 from benchmarks.peer_report import judged, scorecard, tables
-from benchmarks.records import Load, Recorder
+from benchmarks.records import Failure, Load, Record, Recorder
 from benchmarks.report import as_markdown, as_text
-from benchmarks.rounds import Cell, Effort, Rounds, questions_for
+from benchmarks.rounds import Effort, Rounds, questions_for
 from benchmarks.targets import NIMIFY, TARGETS, Target
 
 FULL: Final = Effort(rounds=3, seconds=4, connections=(1, 8, 64))
@@ -141,6 +142,7 @@ def _rounds(
         recorder,
         wanted=_wanted(targets) if quick else lambda _cell: True,
         raw_memory=True,
+        dispensable=frozenset(starting - {NIMIFY}),
     )
 
 
@@ -192,15 +194,23 @@ def _show(recorder: Recorder, targets: Sequence[Target], warning: str, *, markdo
     print(f"Of {len(judgements)} targets: {len(verdicts) - missed} met, {missed} missed, {unknown} not measured.")
     print(f"~ marks figures whose every round ran while unrelated work took over {NOISY_CORES} cores.")
     print("Columns that end in 'here' are about this machine at this hour; only the ratios travel.")
-    failed = [record for record in recorder.records if isinstance(record, Load) and record.result.errors]
-    for load in failed:
-        print(
-            f"{load.result.errors} requests failed: {load.contestant} {load.protocol}, {load.model}, "
-            f"{load.connections} connections, round {load.round}."
-        )
+    failed = list(_failures(recorder.records))
+    for line in failed:
+        print(line)
     print(f"Every measurement: {recorder.path.relative_to(ROOT)}")
     print(warning, end="")
     return 1 if missed or failed else 0
+
+
+def _failures(records: Sequence[Record]) -> Iterator[str]:
+    for record in records:
+        if isinstance(record, Failure):
+            yield f"Not measured to the end: {record.model}, round {record.round}: {record.reason}."
+        if isinstance(record, Load) and record.result.errors:
+            yield (
+                f"{record.result.errors} requests failed: {record.contestant} {record.protocol}, {record.model}, "
+                f"{record.connections} connections, round {record.round}."
+            )
 
 
 if __name__ == "__main__":
