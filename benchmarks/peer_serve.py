@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from benchmarks.cells import Cell
+from benchmarks.cells import RAW, Cell
 from benchmarks.contestants import RESULTS_DIR, ROOT, Contestant, make_bundle, nimify_contestant
 from benchmarks.exchange import Protocol
 from benchmarks.failure import BenchmarkFailed
@@ -26,7 +26,7 @@ from benchmarks.load import LoadPrograms
 from benchmarks.machine import NOISY_CORES, facts
 from benchmarks.models import MODELS
 from benchmarks.options import end_in_order, model_names, numbers, positive
-from benchmarks.peer_contestants import PEERS, environment_of
+from benchmarks.peer_contestants import BATCHED, PEERS, environment_of
 from benchmarks.peer_report import judged, scorecard, tables
 from benchmarks.records import Failure, Load, Record, Recorder
 from benchmarks.report import as_markdown, as_text
@@ -47,7 +47,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end_in_order)
     options = _parse()
     effort = _effort(options)
-    targets = [target for target in TARGETS if _concerns(target, options.only, options.peers)]
+    targets = [target for target in TARGETS if concerns(target, options.only, options.peers)]
     warning = _load_warning()
     print(warning, end="", file=sys.stderr)
     try:
@@ -98,10 +98,10 @@ def _effort(options: argparse.Namespace) -> Effort:
     )
 
 
-def _concerns(target: Target, models: Sequence[str], peers: Sequence[str]) -> bool:
+def concerns(target: Target, models: Sequence[str], peers: Sequence[str]) -> bool:
     """Whether a target is about the models and peers that were asked for."""
-    named = [rival.partition("-")[0] for rival in target.rivals]
-    return target.model in models and any(name in peers or name not in PEERS for name in named)
+    named = {rival.removesuffix(BATCHED) for rival in target.rivals}
+    return target.model in models and bool(named & {*peers, RAW})
 
 
 def _load_warning() -> str:
@@ -152,7 +152,7 @@ def needed(targets: Sequence[Target], model: str) -> set[str]:
     Settings of peers that lose to their other setting everywhere are not among them.
     """
     rivals = {rival for target in targets if target.model == model for rival in target.rivals}
-    return ({NIMIFY} | rivals) - SLOWER_SETTINGS
+    return ({NIMIFY} | rivals) - SLOWER_SETTINGS - {RAW}
 
 
 def _wanted(targets: Sequence[Target]) -> Callable[[Cell], bool]:
