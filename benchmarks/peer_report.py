@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from benchmarks.cells import RAW
 from benchmarks.exchange import Protocol
 from benchmarks.figures import (
     MISSING,
@@ -20,7 +21,6 @@ from benchmarks.figures import (
 )
 from benchmarks.records import Ceiling, Load, Record, Start
 from benchmarks.report import Table
-from benchmarks.rounds import RAW
 from benchmarks.targets import NIMIFY, TARGETS, Target, Verdict, judge
 
 Key = tuple[str, int, Protocol]

@@ -14,10 +14,11 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
+from benchmarks.cells import RAW, Cell
 from benchmarks.contestants import RESULTS_DIR, ROOT, Contestant, make_bundle, nimify_contestant
 from benchmarks.exchange import Protocol
 from benchmarks.failure import BenchmarkFailed
@@ -25,11 +26,11 @@ from benchmarks.load import LoadPrograms
 from benchmarks.machine import NOISY_CORES, facts
 from benchmarks.models import MODELS
 from benchmarks.options import end_in_order, model_names, numbers, positive
-from benchmarks.peer_contestants import PEERS, environment_of
+from benchmarks.peer_contestants import BATCHED, PEERS, environment_of
 from benchmarks.peer_report import judged, scorecard, tables
-from benchmarks.records import Load, Recorder
+from benchmarks.records import Failure, Load, Record, Recorder
 from benchmarks.report import as_markdown, as_text
-from benchmarks.rounds import Cell, Effort, Rounds, questions_for
+from benchmarks.rounds import Effort, Rounds, questions_for
 from benchmarks.targets import NIMIFY, TARGETS, Target
 
 FULL: Final = Effort(rounds=3, seconds=4, connections=(1, 8, 64))
@@ -46,7 +47,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end_in_order)
     options = _parse()
     effort = _effort(options)
-    targets = [target for target in TARGETS if _concerns(target, options.only, options.peers)]
+    targets = [target for target in TARGETS if concerns(target, options.only, options.peers)]
     warning = _load_warning()
     print(warning, end="", file=sys.stderr)
     try:
@@ -97,10 +98,10 @@ def _effort(options: argparse.Namespace) -> Effort:
     )
 
 
-def _concerns(target: Target, models: Sequence[str], peers: Sequence[str]) -> bool:
+def concerns(target: Target, models: Sequence[str], peers: Sequence[str]) -> bool:
     """Whether a target is about the models and peers that were asked for."""
-    named = [rival.partition("-")[0] for rival in target.rivals]
-    return target.model in models and any(name in peers or name not in PEERS for name in named)
+    named = {rival.removesuffix(BATCHED) for rival in target.rivals}
+    return target.model in models and bool(named & {*peers, RAW})
 
 
 def _load_warning() -> str:
@@ -141,6 +142,7 @@ def _rounds(
         recorder,
         wanted=_wanted(targets) if quick else lambda _cell: True,
         raw_memory=True,
+        dispensable=frozenset(starting - {NIMIFY}),
     )
 
 
@@ -150,7 +152,7 @@ def needed(targets: Sequence[Target], model: str) -> set[str]:
     Settings of peers that lose to their other setting everywhere are not among them.
     """
     rivals = {rival for target in targets if target.model == model for rival in target.rivals}
-    return ({NIMIFY} | rivals) - SLOWER_SETTINGS
+    return ({NIMIFY} | rivals) - SLOWER_SETTINGS - {RAW}
 
 
 def _wanted(targets: Sequence[Target]) -> Callable[[Cell], bool]:
@@ -192,15 +194,23 @@ def _show(recorder: Recorder, targets: Sequence[Target], warning: str, *, markdo
     print(f"Of {len(judgements)} targets: {len(verdicts) - missed} met, {missed} missed, {unknown} not measured.")
     print(f"~ marks figures whose every round ran while unrelated work took over {NOISY_CORES} cores.")
     print("Columns that end in 'here' are about this machine at this hour; only the ratios travel.")
-    failed = [record for record in recorder.records if isinstance(record, Load) and record.result.errors]
-    for load in failed:
-        print(
-            f"{load.result.errors} requests failed: {load.contestant} {load.protocol}, {load.model}, "
-            f"{load.connections} connections, round {load.round}."
-        )
+    failed = list(_failures(recorder.records))
+    for line in failed:
+        print(line)
     print(f"Every measurement: {recorder.path.relative_to(ROOT)}")
     print(warning, end="")
     return 1 if missed or failed else 0
+
+
+def _failures(records: Sequence[Record]) -> Iterator[str]:
+    for record in records:
+        if isinstance(record, Failure):
+            yield f"Not measured to the end: {record.model}, round {record.round}: {record.reason}."
+        if isinstance(record, Load) and record.result.errors:
+            yield (
+                f"{record.result.errors} requests failed: {record.contestant} {record.protocol}, {record.model}, "
+                f"{record.connections} connections, round {record.round}."
+            )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,17 @@ class Load:
     result: LoadResult
 
 
-Record: TypeAlias = Ceiling | Start | RawMemory | Load
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A server that could not be measured to the end of a round, and why."""
+
+    model: str
+    round: int
+    contestant: str
+    reason: str
+
+
+Record: TypeAlias = Ceiling | Start | RawMemory | Load | Failure
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from benchmarks.cells import RAW, Cell
 from benchmarks.contestants import Contestant, Question, RunningServer, running
 from benchmarks.exchange import Protocol, infer_request, send
 from benchmarks.failure import RunFailed, blaming
@@ -24,11 +25,10 @@ from benchmarks.load import LoadPrograms, LoadResult
 from benchmarks.machine import CpuMeter
 from benchmarks.models import BenchModel
 from benchmarks.peers.session import open_session
-from benchmarks.records import Ceiling, Load, RawMemory, Recorder, Start
+from benchmarks.records import Ceiling, Failure, Load, RawMemory, Recorder, Start
 
 _QUESTIONS: Final = 8
 """Different requests whose answers are checked before anything is timed."""
-RAW: Final = "raw loop"
 _MANY_CONNECTIONS: Final = 32
 _LONG_S: Final = 8
 _RATHER_LONG_S: Final = 6
@@ -62,23 +62,6 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One thing to measure.
-
-    Attributes:
-        model: The model's name.
-        contestant: The server's name, or `RAW` for the ceiling.
-        protocol: What it is asked in; none for the ceiling.
-        connections: How many ask.
-    """
-
-    model: str
-    contestant: str
-    protocol: Protocol | None
-    connections: int
-
-
-@dataclass(frozen=True, slots=True)
 class Rounds:
     """Measures one model.
 
@@ -91,6 +74,7 @@ class Rounds:
         recorder: Takes what was measured.
         wanted: Which cells are measured.
         raw_memory: Whether the memory of ONNX Runtime without a service is measured too.
+        dispensable: Servers without which the rest goes on; one that fails is recorded, and out of its round.
     """
 
     model: BenchModel
@@ -101,12 +85,13 @@ class Rounds:
     recorder: Recorder
     wanted: Callable[[Cell], bool] = field(default=lambda _cell: True)
     raw_memory: bool = False
+    dispensable: frozenset[str] = frozenset()
 
     def run(self, number: int) -> None:
         """Do one round.
 
         Raises:
-            RunFailed: A server did not start, answered wrongly, or could not be measured.
+            RunFailed: An indispensable server did not start, answered wrongly, or could not be measured.
         """
         if self.raw_memory:
             self.recorder.add(RawMemory(self.model.name, number, self._raw_memory()))
@@ -122,34 +107,52 @@ class Rounds:
             stacks: list[contextlib.ExitStack] = []
             all_of_them.callback(_close_together, stacks)
             for contestant in self.contestants:
-                first = self.questions[contestant.protocols[0]][0]
                 stacks.append(contextlib.ExitStack())
-                server = stacks[-1].enter_context(running(contestant, self.model, first))
-                servers.append(server)
-                self._say(f"round {number}: {contestant.name} started in {server.cold_start_s:.2f} s")
-                figures = (server.cold_start_s, server.idle_bytes, server.noisy_start)
-                self.recorder.add(Start(self.model.name, number, contestant.name, *figures))
-                with blaming(contestant.name), server.awake():
-                    for protocol in contestant.protocols:
-                        _check(server, self.questions[protocol])
+                with self._without(contestant.name, number):
+                    servers.append(self._start(contestant, number, stacks[-1]))
             yield servers
 
-    def _step(self, number: int, connections: int, servers: Sequence[RunningServer]) -> None:
+    def _start(self, contestant: Contestant, number: int, stack: contextlib.ExitStack) -> RunningServer:
+        first = self.questions[contestant.protocols[0]][0]
+        server = stack.enter_context(running(contestant, self.model, first))
+        self._say(f"round {number}: {contestant.name} started in {server.cold_start_s:.2f} s")
+        figures = (server.cold_start_s, server.idle_bytes, server.noisy_start)
+        self.recorder.add(Start(self.model.name, number, contestant.name, *figures))
+        with blaming(contestant.name), server.awake():
+            for protocol in contestant.protocols:
+                _check(server, self.questions[protocol])
+        return server
+
+    @contextlib.contextmanager
+    def _without(self, name: str, number: int) -> Iterator[None]:
+        """Record the failure of a server that can be done without, and go on."""
+        try:
+            yield
+        except RunFailed as failure:
+            if name not in self.dispensable:
+                raise
+            self.recorder.add(Failure(self.model.name, number, name, str(failure)))
+            self._say(f"round {number}: FAILED, and goes on without it: {failure}")
+
+    def _step(self, number: int, connections: int, servers: list[RunningServer]) -> None:
         """The ceiling, then in each protocol all servers that speak it, one after the other."""
         if self.wanted(Cell(self.model.name, RAW, None, connections)):
             self.recorder.add(self._ceiling(number, connections))
         for protocol in Protocol:
-            for server in servers:
+            for server in servers.copy():
                 name = server.contestant.name
                 wanted = self.wanted(Cell(self.model.name, name, protocol, connections))
-                if wanted and protocol in server.contestant.protocols:
-                    with blaming(name):
-                        result = self._load(server, protocol, connections)
+                if not wanted or protocol not in server.contestant.protocols:
+                    continue
+                with self._without(name, number):
+                    result = self._load(server, protocol, connections)
                     self.recorder.add(Load(self.model.name, number, connections, name, protocol, result))
                     self._say(f"round {number}, {connections} connections: {name} {protocol}: {_in_words(result)}")
+                    continue
+                servers.remove(server)
 
     def _load(self, server: RunningServer, protocol: Protocol, connections: int) -> LoadResult:
-        with server.awake():
+        with blaming(server.contestant.name), server.awake():
             return self.load.measure(
                 server.ports.of(protocol),
                 server.pid,

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from benchmarks.cells import RAW, Cell
 from benchmarks.exchange import Protocol
 from benchmarks.figures import ByRound, Figure, median, of_loads, of_starts, preferred, ratios
 from benchmarks.records import Ceiling, Load, RawMemory, Record, Start
-from benchmarks.rounds import RAW, Cell
 
 NIMIFY: Final = "nimify"
 TRITON: Final = ("triton", "triton-batched")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.cells import RAW, Cell
 from benchmarks.exchange import Protocol
 from benchmarks.load import LoadResult
 from benchmarks.records import Ceiling, Load, RawMemory, Start
-from benchmarks.rounds import RAW, Cell
 from benchmarks.targets import TARGETS, TRITON, Quantity, Target, Verdict, judge
 
 THROUGHPUT = Target(Quantity.THROUGHPUT, "tiny", TRITON, 2.0, Protocol.JSON, 8)
