@@ -14,6 +14,8 @@ PROTOS := nimify/serving/grpc/protos
 TRITON_PYTHON ?= /usr/bin/python3
 # What `make bench-peers` has an environment for, beside Triton and FastAPI.
 PEERS := bentoml kserve litserve mlserver
+# What its wheel is built for; the tool brings the C library where the system's is older.
+PERF_ANALYZER_PLATFORM := --python-platform x86_64-manylinux_2_38
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
 .DEFAULT_GOAL := help
@@ -52,7 +54,7 @@ soak: $(VENV)/.ready ## half an hour of load with faults: memory, descriptors an
 soak-rollouts: $(VENV)/.ready ## 100 000 requests while releases take over from each other: none is lost
 	$(BIN)/python -m tests.soak.rollouts $(ARGS)
 
-test-triton: $(VENV)/.ready .tools/triton/.ready ## the Triton engine, and the service's contract, with the real tritonserver
+test-triton: $(VENV)/.ready .tools/triton/.ready .tools/kserve/.ready .tools/perf-analyzer/.ready ## the Triton engine, and the service's contract, with the real tritonserver
 	$(BIN)/python -m pytest tests/triton
 	$(BIN)/python -m pytest --serve-with triton $(TRITON_CONTRACT)
 
@@ -118,6 +120,10 @@ lock: | $(filter .tools/%,$(UV)) ## resolve the hashed requirement files again
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 	  --group pyproject.toml:triton --output-file requirements/triton.txt
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
+	  --group pyproject.toml:kserve --output-file requirements/kserve.txt
+	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	  $(PERF_ANALYZER_PLATFORM) --group pyproject.toml:perf-analyzer --output-file requirements/perf-analyzer.txt
+	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 	  --group pyproject.toml:supply-chain --output-file requirements/supply-chain.txt
 	for peer in $(PEERS); do \
 	  $(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
@@ -160,6 +166,11 @@ bench-analysis: $(VENV)/.ready ## what an analysis costs, by weights and by node
 	$(UV) venv --quiet --allow-existing --python $(TRITON_PYTHON) .tools/triton
 	$(UV) pip sync --quiet --python .tools/triton/bin/python --require-hashes $<
 	$(TRITON_PYTHON) tools/tritonserver.py .tools/triton
+	@touch $@
+
+.tools/perf-analyzer/.ready: requirements/perf-analyzer.txt tools/perf_analyzer.py | $(filter .tools/%,$(UV))
+	$(UV) pip install --quiet --target .tools/perf-analyzer/package --no-deps $(PERF_ANALYZER_PLATFORM) --require-hashes -r $<
+	$(PYTHON) tools/perf_analyzer.py .tools/perf-analyzer
 	@touch $@
 
 .tools/%/.ready: requirements/%.txt | $(filter .tools/%,$(UV))

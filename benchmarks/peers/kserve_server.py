@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import kserve  # type: ignore[import-not-found]  # not in the environment that checks types
+import kserve  # not in the environment that checks types
 from benchmarks.peers.session import open_session
 
 

@@ -281,6 +281,17 @@ def test_a_raw_request_is_the_only_input(rows: int, served: Served, ask: Ask) ->
     assert np.frombuffer(answer.body[length:], "<f4").tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
+@pytest.mark.parametrize("word", [b"beta", b"", "grün".encode()])
+def test_a_raw_request_of_text_is_one_element(word: bytes, served: Served, ask: Ask) -> None:
+    """Without a length before it."""
+    headers = {"Inference-Header-Content-Length": "0"}
+    answer = ask(served("strings"), "POST", "/v2/models/strings/infer", word, headers)
+    length = int(answer.headers["inference-header-content-length"])
+    code, echo = json.loads(answer.body[:length])["outputs"]
+    assert (code["shape"], echo["shape"]) == ([1, 1], [1, 1])
+    assert answer.body[length + 8 :] == len(word).to_bytes(4, "little") + word
+
+
 @pytest.mark.parametrize("kind", ["tiny", "digits", "text"])
 def test_sixteen_threads_get_their_own_answers(kind: str, served: Served, subjects: Callable[[str], Subject]) -> None:
     """Requests are merged and parted again, and none gets another one's rows."""

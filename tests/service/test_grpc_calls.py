@@ -131,6 +131,17 @@ WRONG: dict[str, dict[str, Any]] = {
     "no value": {"parameters": {"a": Parameter()}},
     "bad timeout": {"parameters": {"timeout": Parameter(int64_param=-1)}},
     "text timeout": {"parameters": {"timeout": Parameter(string_param="1")}},
+    "bad priority": {"parameters": {"priority": Parameter(int64_param=-1)}},
+    "text priority": {"parameters": {"priority": Parameter(string_param="1")}},
+    "bad sequence": {"parameters": {"sequence_id": Parameter(int64_param=-1)}},
+    "number as start": {"parameters": {"sequence_start": Parameter(int64_param=1)}},
+    "in shared memory": {
+        "inputs": [Input(**X, parameters={"shared_memory_region": Parameter(string_param="r")})],
+        "raw_input_contents": [],
+    },
+    "to shared memory": {
+        "outputs": [Output(name="y", parameters={"shared_memory_region": Parameter(string_param="r")})]
+    },
     "bad classes": {"outputs": [Output(name="y", parameters={"classification": Parameter(int64_param=-1)})]},
 }
 

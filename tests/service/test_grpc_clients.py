@@ -19,6 +19,7 @@ import onnxruntime as ort
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+import tritonclient.http as triton_http
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -248,7 +249,6 @@ def test_parameters_priority_and_timeout_are_taken(subjects: Callable[[str], Sub
     ("ask", "code", "words"),
     [
         (lambda c: c.get_model_metadata("other"), "NOT_FOUND", "no such model"),
-        (lambda c: c.is_model_ready("other"), "NOT_FOUND", "no such model"),
         (lambda c: c.get_model_config("tiny", "9"), "NOT_FOUND", "no such model"),
         (lambda c: c.infer("tiny", raw({"x": np.zeros((1, 5), "<f4")})), "INVALID_ARGUMENT", "The shape of 'x'"),
         (lambda c: c.infer("tiny", raw({"z": np.zeros((1, 4), "<f4")})), "INVALID_ARGUMENT", "'x' is missing"),
@@ -321,13 +321,43 @@ def test_a_stream_answers_in_order_and_survives_faults(subjects: Callable[[str],
         subject.client.stop_stream()
 
 
-def test_the_last_answer_of_a_request_can_be_marked(subjects: Callable[[str], Subject]) -> None:
-    """As clients of models with many answers ask for."""
+def test_classes_have_the_labels_of_top_k(
+    start_service: Callable[..., RunningService], make_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Over HTTP and gRPC, as Triton's do that knows them from its configuration."""
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"digit {number}" for number in range(10)))
+    bundle = make_bundle("digits", pipeline={"after": [{"top_k": {"k": 3, "labels": str(labels)}}]})
+    service = start_service(bundle)
+    told = []
+    for module, address in ((triton_http, service.url.removeprefix("http://")), (triton, service.grpc_address)):
+        with module.InferenceServerClient(address) as client:
+            pixels = module.InferInput("pixels", [1, 64], "FP32")
+            pixels.set_data_from_numpy(np.ones((1, 64), np.float32))
+            wanted = module.InferRequestedOutput("logits", class_count=10)
+            told.append(client.infer("digits", [pixels], outputs=[wanted]).as_numpy("logits").tolist())
+    assert told[0] == told[1]
+    parts = [element.split(b":") for element in told[0][0]]
+    assert all(label == b"digit " + index for _, index, label in parts)
+    assert sorted(int(index) for _, index, _ in parts) == list(range(10))
+
+
+def test_another_model_is_not_ready(subjects: Callable[[str], Subject]) -> None:
+    """An answer and not an error, as clients take it."""
+    client = subjects("tiny").client
+    assert client.is_model_ready("tiny", "1")
+    assert not client.is_model_ready("tiny", "9")
+    assert not client.is_model_ready("other")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_last_answer_of_a_request_is_marked(asked: bool, subjects: Callable[[str], Subject]) -> None:
+    """As clients of models with many answers wait for it, whether or not they ask for it."""
     subject = subjects("tiny")
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     subject.client.start_stream(lambda result, error: answers.put((result, error)))
     try:
-        subject.client.async_stream_infer("tiny", raw(subject.inputs(1)), enable_empty_final_response=True)
+        subject.client.async_stream_infer("tiny", raw(subject.inputs(1)), enable_empty_final_response=asked)
         result, error = answers.get(timeout=30)
     finally:
         subject.client.stop_stream()

@@ -160,6 +160,21 @@ def test_another_encoding_is_refused_by_name(
     assert "gzip and deflate" in answer.json["error"]
 
 
+def test_what_is_told_about_a_model_is_never_packed(
+    start_service: Callable[..., RunningService], make_bundle_of: Callable[..., Path], ask: Ask
+) -> None:
+    """Triton's asyncio client says that it takes gzip, and then does not unpack it."""
+    graph = GraphBuilder("many")
+    for number in range(60):
+        graph.output(graph.op("Identity", graph.input(f"x{number}", "FP32", ["n"]), out=f"y{number}"), "FP32", ["n"])
+    service = start_service(make_bundle_of("many", graph.model()))
+    for path in ("/v2/models/many", "/v2/models/many/config"):
+        answer = ask(service, "GET", path, headers={"Accept-Encoding": "gzip, deflate"})
+        assert len(answer.body) > 4096
+        assert "content-encoding" not in answer.headers
+        assert answer.json["name"] == "many"
+
+
 def test_pages_and_lists_are_packed_too(served: Served, ask: Ask) -> None:
     """What is long enough, whatever the route."""
     document: Any = ask(served("tiny"), "GET", "/openapi.json").json

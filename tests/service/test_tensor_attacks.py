@@ -162,6 +162,7 @@ INPUTS = {
     "too-few-elements": _inputs({**GOOD, "data": [1, 2, 3]}),
     "too-many-elements": _inputs({**GOOD, "data": [1, 2, 3, 4, 5]}),
     "parameters-list": _inputs({**GOOD, "parameters": []}),
+    "shared-memory-and-data": _inputs({**GOOD, "parameters": {"shared_memory_region": "r"}}),
     "shared-memory": _inputs(
         {**_row("x", "FP32", [1, 4]), "parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 16}}
     ),

@@ -1,12 +1,14 @@
 """The classification extension: the largest elements of an output as text.
 
-Each element becomes `<value>:<index>`; a floating-point value has six decimals, a whole number none. Triton adds
-`:<label>` where its configuration names a label file; ours never does: labels are what `top_k` is for.
+Each element becomes `<value>:<index>`, or `<value>:<index>:<label>` where the output has labels: in Triton those of the
+file that its configuration names, here those that the processor `top_k` was given for it. A floating-point value has
+six decimals, a whole number none.
 Source: Triton's protocol/extension_classification.md, and src/classification.cc for how values are written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -17,10 +19,12 @@ from nimify.serving.json_tensors import quoted
 from nimify.tensors import Datatype, bf16_to_fp32
 
 
-def classified(array: Array, datatype: Datatype, count: int, name: str, *, batched: bool) -> Array:
+def classified(
+    array: Array, datatype: Datatype, count: int, name: str, *, batched: bool, labels: Array | None = None
+) -> Array:
     """The `count` largest elements of each row (of the whole tensor when not batched), largest first, as BYTES.
 
-    Equal elements keep their order. Fewer are given when a row has fewer.
+    Equal elements keep their order. Fewer are given when a row has fewer. An element beyond the labels has none.
 
     Raises:
         RequestFault: The output holds text or booleans, which have no order.
@@ -34,7 +38,11 @@ def classified(array: Array, datatype: Datatype, count: int, name: str, *, batch
         keys = -rows.astype(np.float64) if datatype.is_float else np.invert(rows)  # inverting cannot overflow
     order = np.argsort(keys, axis=1, kind="stable")[:, :count]
     written = "{:f}".format if datatype.is_float else str
+    ends: Sequence[bytes] = () if labels is None else [b":" + label for label in labels.tolist()]
     result = np.empty((rows.shape[0], count), dtype=object)
     for row, indices in enumerate(order.tolist()):
-        result[row] = [f"{written(rows[row, index].item())}:{index}".encode() for index in indices]
+        result[row] = [
+            f"{written(rows[row, index].item())}:{index}".encode() + (ends[index] if index < len(ends) else b"")
+            for index in indices
+        ]
     return result if batched else result[0]

@@ -30,7 +30,7 @@ _FAILURE_REASONS: Final = {
 
 
 _MAX_TIMEOUT_US: Final = 2**53
-_MAX_PRIORITY: Final = 2**32 - 1
+_MAX_PRIORITY: Final = 2**64 - 1
 
 Done = Callable[[Answer], bool]
 """Takes the answer; false when more is to be done before the client has it, and `DataPlane.count` is called then."""
@@ -86,7 +86,12 @@ class InferenceRequest:
 
 
 class DataPlane:
-    """Validates requests, queues them, and counts what became of them."""
+    """Validates requests, queues them, and counts what became of them.
+
+    Attributes:
+        outputs: What the model gives, by name.
+        class_labels: What the classes of an output are called, for those that have labels.
+    """
 
     def __init__(self, model: Model, *, request_timeout_s: float, metrics: ModelMetrics, log: Log) -> None:
         self.model = model
@@ -96,6 +101,7 @@ class DataPlane:
         self._log = log
         self._contract = InputContract(spec.signature.inputs, spec.max_batch_size)
         self.outputs: Mapping[str, TensorSpec] = {output.name: output for output in spec.signature.outputs}
+        self.class_labels: Mapping[str, Array] = {}
         self._output_names = tuple(self.outputs)
         self._loop = asyncio.get_running_loop()
 
@@ -200,3 +206,17 @@ def priority(parameters: Mapping[str, Any]) -> int:
     if type(given) is not int or not 0 <= given <= _MAX_PRIORITY:
         raise invalid(f"The parameter 'priority' must be a whole number from 0 to {_MAX_PRIORITY}.")
     return given
+
+
+def check_sequence(parameters: Mapping[str, Any]) -> None:
+    """Check the parameters of a sequence, which mean nothing to a model that remembers nothing, as to Triton's.
+
+    Raises:
+        RequestFault: One of them is not what it should be.
+    """
+    sequence = whole_number(parameters.get("sequence_id", 0))
+    if type(sequence) is not str and (type(sequence) is not int or sequence < 0):
+        raise invalid("The parameter 'sequence_id' must be a whole number, 0 or more, or a string.")
+    for name in ("sequence_start", "sequence_end"):
+        if type(parameters.get(name, False)) is not bool:
+            raise invalid(f"The parameter '{name}' must be true or false.")

@@ -137,6 +137,7 @@ class Fronts:
             started_s=context.started_s,
         )
         pipeline = ProcessorPipeline.load(spec.pipeline, spec.signature, context.bundle)
+        data_plane.class_labels = pipeline.class_labels
         add_v1_inference(router, spec, pipeline, data_plane, self._bulk, log, max_queue_size=limits.max_queue_size)
         add_v2_routes(router, spec, self._lifecycle, data_plane, self._bulk, log)
         add_model_information(router, self._as_served, self._lifecycle, self._statistics)

@@ -83,7 +83,7 @@ def _batching(spec: ServiceSpec) -> dict[str, Any]:
         return {}
     return {
         "dynamic_batching": {
-            "preferred_batch_size": [],
+            "preferred_batch_size": [spec.max_batch_size],
             "max_queue_delay_microseconds": spec.max_queue_delay_us,
             "preserve_ordering": False,
             "priority_levels": 0,

@@ -175,7 +175,9 @@ def _binary_size(row: Mapping[str, Any], name: str) -> int | None:
     given = row.get("parameters")
     if given is None:
         return None
-    size = checked_parameters(given, f"the parameters of {quoted(name)}").get("binary_data_size")
+    parameters = checked_parameters(given, f"the parameters of {quoted(name)}")
+    check_in_message(parameters, name)
+    size = parameters.get("binary_data_size")
     if size is None:
         return None
     if type(size) is not int or size < 0:
@@ -198,6 +200,16 @@ def checked_parameters(parameters: Any, what: str) -> dict[str, Any]:
     if not all(isinstance(value, _PARAMETER_TYPES) for value in parameters.values()):
         raise invalid(f"Cannot use {what}: each value must be a string, a number or a boolean.")
     return parameters
+
+
+def check_in_message(parameters: Mapping[str, Any], name: str) -> None:
+    """Refuse a tensor that is, or shall be put, in memory that its client means to share.
+
+    Raises:
+        RequestFault: Its parameters say so.
+    """
+    if "shared_memory_region" in parameters:
+        raise invalid(f"{quoted(name)} is said to be in shared memory, which is not offered: send it in the message.")
 
 
 def encode(fields: Mapping[str, Any], tensors: Iterable[OutputTensor], *, key: str) -> tuple[bytes, int | None]:
@@ -327,6 +339,7 @@ __all__ = [
     "Message",
     "OutputTensor",
     "RequestFault",
+    "check_in_message",
     "checked_parameters",
     "decode_request",
     "decode_response",

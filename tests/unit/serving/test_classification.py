@@ -43,6 +43,14 @@ def test_it_gives_what_sorting_by_hand_gives(name: str, data: st.DataObject) -> 
     assert whole.tolist() == obvious(values.ravel().tolist(), count)
 
 
+def test_labels_stand_behind_the_index() -> None:
+    """As Triton writes them; an element beyond the labels has none."""
+    array = np.array([[1, 3, 2]], dtype="<i4")
+    labels = np.array([b"cat", "grün".encode()], dtype=object)
+    told = classified(array, DATATYPES["INT32"], 3, "y", batched=True, labels=labels)
+    assert told.tolist() == [["3:1:grün".encode(), b"2:2", b"1:0:cat"]]
+
+
 def test_equal_elements_keep_their_order() -> None:
     """The first of the largest comes first."""
     array = np.array([[1, 3, 3, 1, 3]], dtype="<f4")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nimify.serving.batching import Answer, Job
 from nimify.serving.bulk import LARGE_RAW_BYTES, Bulk
 from nimify.serving.classification import classified
-from nimify.serving.dataplane import DataPlane, InferenceRequest, timeout_s
+from nimify.serving.dataplane import DataPlane, InferenceRequest, check_sequence, priority, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.grpc.codec import Content, Part
@@ -21,7 +21,7 @@ from nimify.serving.grpc.protos import inference_pb2 as pb
 from nimify.serving.grpc.server import read_message
 from nimify.serving.grpc.tensors import ResponseWriter, decoded_inputs, in_stream
 from nimify.serving.json_tensors import quoted
-from nimify.serving.open_inference import MAX_TENSORS
+from nimify.serving.open_inference import MAX_TENSORS, check_in_message
 from nimify.serving.spec import ServiceSpec
 from nimify.serving.tracing.trace import RequestTrace
 from nimify.tensors import DATATYPES, Datatype
@@ -39,6 +39,8 @@ _FINAL_RESPONSE: Final = "triton_enable_empty_final_response"
 _FINAL: Final = pb.ModelInferResponse(
     parameters={"triton_final_response": pb.InferParameter(bool_param=True)}
 ).SerializeToString()
+"""In a stream, every answer says that it is the last one to its request: clients of models with many answers wait for
+it."""
 
 
 @dataclass(slots=True)
@@ -51,8 +53,7 @@ class _Parsed:
     names: tuple[str, ...]
     classes: tuple[int, ...]
     timeout_s: float
-    marks_final: bool
-    """Whether the answer says that it is the last one, as clients of models with many answers ask."""
+    priority: int
 
 
 class Inference:
@@ -107,7 +108,13 @@ class Inference:
 
         wait_s = min(parsed.timeout_s, call.left_s) if parsed.timeout_s else call.left_s
         request_ = InferenceRequest(
-            parsed.inputs, parsed.datatypes, parsed.names, call.received_ns, wait_s, trace=call.trace
+            parsed.inputs,
+            parsed.datatypes,
+            parsed.names,
+            call.received_ns,
+            wait_s,
+            parsed.priority,
+            trace=call.trace,
         )
         call.job = self.data_plane.infer(request_, done)
 
@@ -135,6 +142,8 @@ class Inference:
         for name in parameters:
             if name.startswith(_RESERVED) and name != _FINAL_RESPONSE:
                 raise invalid(f"The parameter {quoted(name)} is reserved: names must not start with '{_RESERVED}'.")
+        if parameters:
+            check_sequence(parameters)
         inputs, datatypes = decoded_inputs(request, raw)
         outputs = request.outputs
         if len(outputs) > MAX_TENSORS:
@@ -146,7 +155,7 @@ class Inference:
             names=tuple([output.name for output in outputs]),
             classes=tuple([_classes(output) for output in outputs]),
             timeout_s=timeout_s(parameters) if parameters else 0.0,
-            marks_final=parameters.get(_FINAL_RESPONSE) is True,
+            priority=priority(parameters) if parameters else 0,
         )
 
     def response(self, parsed: _Parsed, arrays: Any) -> list[Part]:
@@ -165,10 +174,16 @@ class Inference:
         for name, classes, array in zip(names, parsed.classes, arrays, strict=True):
             datatype = specs[name].datatype
             if classes:
-                array = classified(array, datatype, classes, name, batched=batched)
+                labels = self.data_plane.class_labels.get(name)
+                array = classified(array, datatype, classes, name, batched=batched, labels=labels)
                 datatype = DATATYPES["BYTES"]
             tensors.append((name, datatype, array))
         return self._writer.write(parsed.id, tensors)
+
+
+def is_served(spec: ServiceSpec, name: str, version: str) -> bool:
+    """Whether a name and a version, which may be left out, are those of the model."""
+    return name == spec.name and version in {"", spec.model_version}
 
 
 def check_model(spec: ServiceSpec, name: str, version: str) -> None:
@@ -177,7 +192,7 @@ def check_model(spec: ServiceSpec, name: str, version: str) -> None:
     Raises:
         RequestFault: It is not the one that is served.
     """
-    if name != spec.name or version not in {"", spec.model_version}:
+    if not is_served(spec, name, version):
         message = "There is no such model or version; RepositoryIndex tells what is served."
         raise RequestFault(Kind.NOT_FOUND, message)
 
@@ -198,7 +213,9 @@ def _parameters(given: Any) -> dict[str, Any]:
 def _classes(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> int:
     if not output.parameters:
         return 0
-    classes = _parameters(output.parameters).get("classification", 0)
+    parameters = _parameters(output.parameters)
+    check_in_message(parameters, output.name)
+    classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= 2**31 - 1:
         raise invalid(f"'classification' of {quoted(output.name)} must be a whole number, 0 or more.")
     return classes
@@ -359,7 +376,15 @@ class InferenceStream:
         asked_s, left_s = parsed.timeout_s, self._call.left_s
         wait_s = min(asked_s, left_s) if asked_s and left_s else asked_s or left_s
         received_ns = time.perf_counter_ns()
-        started = InferenceRequest(parsed.inputs, parsed.datatypes, parsed.names, received_ns, wait_s, trace=turn.trace)
+        started = InferenceRequest(
+            parsed.inputs,
+            parsed.datatypes,
+            parsed.names,
+            received_ns,
+            wait_s,
+            parsed.priority,
+            trace=turn.trace,
+        )
         return inference.data_plane.infer(started, done)
 
     def _end_trace(self, turn: _Turn, fault: RequestFault | None) -> None:
@@ -374,7 +399,7 @@ class InferenceStream:
             response = self._inference.response(parsed, answer)
         except RequestFault as fault:
             return _failure(parsed.id, fault)
-        return in_stream([*response, _FINAL] if parsed.marks_final else response)
+        return in_stream([*response, _FINAL])
 
 
 def _failure(id: str, fault: RequestFault) -> Sequence[Part]:

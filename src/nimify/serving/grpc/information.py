@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import ParseDict
 
-from nimify.serving.grpc.inference import check_model
+from nimify.serving.faults import Kind, RequestFault
+from nimify.serving.grpc.inference import check_model, is_served
 from nimify.serving.grpc.protos import inference_pb2 as pb
 from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.metadata import model_metadata, server_metadata
@@ -48,9 +49,9 @@ class Information:
         call.reply(pb.ServerReadyResponse(ready=self._lifecycle.ready).SerializeToString())
 
     def model_ready(self, call: Call, request: pb.ModelReadyRequest) -> None:
-        """The same for the model."""
-        check_model(self._spec, request.name, request.version)
-        call.reply(pb.ModelReadyResponse(ready=self._lifecycle.ready).SerializeToString())
+        """The same for the model; one that there is not is not ready, which clients take for an answer."""
+        ready = self._lifecycle.ready and is_served(self._spec, request.name, request.version)
+        call.reply(pb.ModelReadyResponse(ready=ready).SerializeToString())
 
     def server_metadata(self, call: Call, request: pb.ServerMetadataRequest) -> None:
         """What the server is."""
@@ -68,13 +69,15 @@ class Information:
 
     def model_statistics(self, call: Call, request: pb.ModelStatisticsRequest) -> None:
         """What the model has done; of every model when none is named."""
-        if request.name or request.version:
+        if request.name:
             check_model(self._spec, request.name, request.version)
         statistics: dict[str, Any] = {"model_stats": [self._statistics.read()]}
         call.reply(ParseDict(statistics, pb.ModelStatisticsResponse()).SerializeToString())
 
     def repository_index(self, call: Call, request: pb.RepositoryIndexRequest) -> None:
         """Which models there are."""
+        if request.repository_name:
+            raise RequestFault(Kind.UNSUPPORTED, "There is one repository, which has no name.")
         rows = repository_index(self._spec, self._lifecycle, only_ready=request.ready)
         index = [pb.RepositoryIndexResponse.ModelIndex(**row) for row in rows]
         call.reply(pb.RepositoryIndexResponse(models=index).SerializeToString())

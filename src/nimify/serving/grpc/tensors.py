@@ -18,7 +18,7 @@ from nimify.serving.faults import invalid
 from nimify.serving.grpc.codec import Part
 from nimify.serving.grpc.protos import inference_pb2 as pb
 from nimify.serving.json_tensors import MAX_DIM, MAX_RANK, quoted, shaped
-from nimify.serving.open_inference import MAX_TENSORS
+from nimify.serving.open_inference import MAX_TENSORS, check_in_message
 from nimify.serving.raw_tensors import array_from_bytes, bytes_from_array, view_of_array
 from nimify.tensors import DATATYPES, Datatype
 
@@ -75,6 +75,8 @@ def decoded_inputs(
         if datatype is None:
             raise invalid(f"The datatype of {quoted(name)} must be one of {', '.join(DATATYPES)}.")
         shape = _checked_shape(row.shape, name)
+        if row.parameters:
+            check_in_message(row.parameters, name)
         if not raw:
             arrays[name] = _from_contents(row.contents, datatype, shape, name)
         elif row.HasField("contents"):

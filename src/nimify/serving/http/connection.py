@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from nimify.serving.faults import Kind, RequestFault
-from nimify.serving.http.content_encoding import PACKED_FROM_BYTES
+from nimify.serving.http.content_encoding import PACKED_FROM_BYTES, is_packed
 from nimify.serving.http.messages import STATUS_LINES, Request, Response, fault_response
 from nimify.serving.http.request_reader import RequestReader
 from nimify.serving.spec import Limits
@@ -166,7 +166,8 @@ class HttpConnection(asyncio.Protocol):
         self.request_deadline_s = self._server.now_s() + self._limits.request_timeout_s
 
         def reply(response: Response) -> None:
-            if len(response.body) >= PACKED_FROM_BYTES and b"accept-encoding" in request.headers:
+            packable = len(response.body) >= PACKED_FROM_BYTES and b"accept-encoding" in request.headers
+            if packable and is_packed(request.path):
                 self._server.pack(request, response, self._answer)
             else:
                 self._answer(request, response)

@@ -86,6 +86,15 @@ def answer_encoding(header: bytes) -> bytes | None:
     return None
 
 
+def is_packed(path: bytes) -> bool:
+    """Whether the answers of a route may be packed: all but what `/v2` tells beside inferences.
+
+    Triton packs inferences only, and its asyncio client for HTTP, which always says that it takes gzip, unpacks no
+    other answer.
+    """
+    return not path.startswith(b"/v2") or path.endswith(b"/infer")
+
+
 def pack(body: Body, encoding: bytes) -> Body:
     """The body packed, or as it is when it does not shrink."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[encoding])

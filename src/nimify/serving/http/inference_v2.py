@@ -14,7 +14,7 @@ from typing import Any, Final
 from nimify.serving.batching import Answer
 from nimify.serving.bulk import LARGE_BYTES, LARGE_RAW_BYTES, Bulk
 from nimify.serving.classification import classified
-from nimify.serving.dataplane import DataPlane, InferenceRequest, priority, timeout_s
+from nimify.serving.dataplane import DataPlane, InferenceRequest, check_sequence, priority, timeout_s
 from nimify.serving.engines.engine import Array
 from nimify.serving.failures import failure
 from nimify.serving.faults import RequestFault, invalid
@@ -28,6 +28,7 @@ from nimify.serving.open_inference import (
     HEADER_LENGTH,
     MAX_TENSORS,
     OutputTensor,
+    check_in_message,
     checked_parameters,
     decode_tensors,
     encode,
@@ -179,6 +180,7 @@ class V2Inference:
         inputs, datatypes = decode_tensors(fields.get("inputs"), raw, key="inputs", long_arrays=arrays)
         parameters = checked_parameters(fields.get("parameters"), "the request's parameters")
         _refuse_reserved(parameters)
+        check_sequence(parameters)
         binary_default = _boolean(parameters, "binary_data_output")
         return ParsedRequest(
             id=_request_id(fields),
@@ -191,11 +193,13 @@ class V2Inference:
         )
 
     def _raw_request(self, body: memoryview) -> ParsedRequest:
-        """A header length of 0: the whole body is the only input, whose free axis follows from its size."""
+        """A header length of 0: the whole body is the only input, or, of BYTES, its only element."""
         if len(self._spec.signature.inputs) != 1:
             raise invalid(f"{HEADER_LENGTH} 0 needs a model with one input; this one has several.")
         (spec,) = self._spec.signature.inputs
-        array = array_from_bytes(body, spec.datatype, _shape_of_raw(spec, body, self._spec.max_batch_size), spec.name)
+        shape = _shape_of_raw(spec, body, self._spec.max_batch_size)
+        raw = body if spec.datatype.itemsize else len(body).to_bytes(4, "little") + body.tobytes()
+        array = array_from_bytes(raw, spec.datatype, shape, spec.name)
         return ParsedRequest(None, {spec.name: array}, {spec.name: spec.datatype}, [], binary_default=True, timeout_s=0)
 
     def _response(
@@ -207,7 +211,7 @@ class V2Inference:
             tensors = self._outputs(parsed, names, answer)
         except RequestFault as fault:
             return fault_response(fault, path)
-        fields = {**self._fields, "id": parsed.id} if parsed.id is not None else self._fields
+        fields = {**self._fields, "id": parsed.id} if parsed.id else self._fields
         body, header_length = (encode_long if piecewise else encode)(fields, tensors, key="outputs")
         if header_length is None:
             return Response(200, body, JSON)
@@ -221,7 +225,8 @@ class V2Inference:
             datatype = specs[output.name].datatype
             if output.classes:
                 batched = self._spec.max_batch_size > 0
-                array = classified(array, datatype, output.classes, output.name, batched=batched)
+                labels = self._data_plane.class_labels.get(output.name)
+                array = classified(array, datatype, output.classes, output.name, batched=batched, labels=labels)
                 datatype = DATATYPES["BYTES"]
             tensors.append(OutputTensor(output.name, datatype, array, output.binary))
         return tensors
@@ -254,6 +259,8 @@ def _shape_of_raw(spec: TensorSpec, body: memoryview, max_batch_size: int) -> tu
     shape = spec.protocol_shape
     if max_batch_size:
         shape[0] = 1
+    if not spec.datatype.itemsize:
+        return tuple([1 if dim == -1 else dim for dim in shape])
     free = [axis for axis, dim in enumerate(shape) if dim == -1]
     if len(free) > 1:
         raise invalid(f"The shape of {quoted(spec.name)} has several free axes, so it must be given.")
@@ -303,6 +310,7 @@ def _wanted_output(row: Any, binary_default: bool) -> WantedOutput:
     if given is None:
         return WantedOutput(row["name"], 0, binary_default)
     parameters = checked_parameters(given, f"the parameters of {quoted(row['name'])}")
+    check_in_message(parameters, row["name"])
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= 2**31 - 1:
         raise invalid(f"'classification' of {quoted(row['name'])} must be a whole number, 0 or more.")

@@ -6,7 +6,7 @@ both at once for the service, with each step held to what it promised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -17,7 +17,8 @@ from nimify.errors import ConfigError, PluginError
 from nimify.extensions.source import source_file
 from nimify.extensions.user_code import user_code
 from nimify.serving.processors.loader import load_factory, load_steps
-from nimify.serving.processors.processor import InvalidInput, Processor, Specs, Tensors, place
+from nimify.serving.processors.processor import Array, InvalidInput, Processor, Specs, Tensors, place
+from nimify.serving.processors.top_k import TopK
 from nimify.serving.spec import Pipeline
 from nimify.tensors import Signature, TensorSpec
 
@@ -97,6 +98,14 @@ class ProcessorPipeline:
         """Whether any step is not nimify's own, and may take as long as it likes."""
         steps = [stage.processor for stage in (*self._before, *self._after)]
         return not all(type(step).__module__.startswith("nimify.") for step in steps)
+
+    @property
+    def class_labels(self) -> Mapping[str, Array]:
+        """What the classes of a tensor are called, by its name, where `top_k` was given a label file."""
+        named: dict[str, Array] = {}
+        for stage in self._after:
+            named |= stage.processor.class_labels if isinstance(stage.processor, TopK) else {}
+        return named
 
     def before(self, tensors: Tensors) -> Tensors:
         """From what the client sent to what the engine takes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -67,6 +68,11 @@ class TopK:
                     f"two tensors would be named '{name}'.", field=f"top_k.{option}", remedy="Choose another name."
                 )
         return replace(inner, spec.name, *best)
+
+    @property
+    def class_labels(self) -> Mapping[str, Array]:
+        """The labels by the name of the tensor that they are for; nothing without a label file."""
+        return {} if self._spec is None or self._labels is None else {self._spec.name: self._labels}
 
     def _check(self, spec: TensorSpec) -> None:
         if not (spec.datatype.is_float or spec.datatype.is_integer):

@@ -36,7 +36,7 @@ class ResourceWatch(RolloutWatch):
         deployment, pods = new_pods(self.cluster, self.kind, self.name, self.revision)
         if deployment is not None:
             self.selector = selector_of(deployment)
-            self._say(progress_of(deployment))
+            self._say("rollout", progress_of(deployment))
             if verdict.ready and rolled_out(deployment):
                 return [pod for pod in pods if is_ready(pod)]
             for trouble in troubles(deployment, pods):
@@ -45,7 +45,7 @@ class ResourceWatch(RolloutWatch):
             patience_s = 0.0 if verdict.current else _STALE_PATIENCE_S
             self._judge(Trouble(verdict.failed, f"{self.kind.operator} says: {verdict.message}", patience_s=patience_s))
         elif deployment is None:
-            self._say(f"{self.kind.operator} has not made the new Deployment yet: {verdict.message}.")
+            self._say("rollout", f"{self.kind.operator} has not made the new Deployment yet: {verdict.message}.")
         return None
 
 
