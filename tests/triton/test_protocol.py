@@ -141,9 +141,8 @@ def make_bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
             "digits": {"pipeline": {"after": [{"top_k": {"k": 3, "labels": str(labels)}}]}},
         }
         model = tiny_models.save((kinds.get(name) or tiny_models.ALL[name])(), folder / f"{name}.onnx")
-        return (
-            Nimifier(ModelConfig.build({"name": name, **configs.get(name, {})})).create(model, folder / "bundle").folder
-        )
+        settings = ModelConfig.build({"name": name, **configs.get(name, {})})
+        return Nimifier(settings).create(model, folder / "bundle").folder
 
     return make
 
