@@ -18,6 +18,11 @@ PEERS := bentoml kserve litserve mlserver
 PERF_ANALYZER_PLATFORM := --python-platform x86_64-manylinux_2_38
 TRITON_CONTRACT := $(patsubst %,tests/service/test_%.py,clients batching management json_attacks tensor_attacks http_attacks)
 
+# One more than cores of a small machine: tests that start services wait a good deal.
+TEST_WORKERS ?= 3
+TEST_MARKERS := not chart and not cluster and not container and not fuzz and not monitoring and not scanners
+TEST_MARKERS += and not supply_chain and not triton
+
 .DEFAULT_GOAL := help
 .PHONY: help setup tools tools-scanners demo test fuzz soak soak-rollouts test-chart test-monitoring test-triton \
   test-supply-chain test-container test-scanners test-cluster cluster-build cluster-up cluster-down check fmt docs \
@@ -43,7 +48,7 @@ demo: $(VENV)/.ready ## the main job on a real model: create, serve, ask, measur
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready ## every test but those that a target of their own runs
-	$(BIN)/python -m pytest -m "not chart and not cluster and not container and not fuzz and not monitoring and not scanners and not supply_chain and not triton"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "$(TEST_MARKERS)"
 
 fuzz: $(VENV)/.ready ## send nonsense to a service for FUZZ_SECONDS=60, from FUZZ_SEED=n; FUZZ_REPLAY=file sends one case
 	$(BIN)/python -m pytest tests/service/fuzz -m fuzz -p no:randomly -s $(ARGS)
