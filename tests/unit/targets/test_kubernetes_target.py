@@ -159,9 +159,15 @@ def test_a_first_revision_that_fails_is_removed(bundle: Path, cluster: FakeClust
 
 @pytest.mark.usefixtures("cluster")
 def test_pods_that_are_never_ready_end_with_the_time(bundle: Path) -> None:
-    """What may yet go away by itself is waited for, until the time of the order is over."""
+    """What may yet go away by itself is waited for, until the time of the order is over, and told once."""
+    said: list[str] = []
+    order = order_for(bundle, image="registry.example.com/tiny:unschedulable", timeout_s=4.0)
+
     with pytest.raises(NotDeployed, match="not done in time"):
-        deployed(bundle, "unschedulable", timeout_s=2.0)
+        deploy("kubernetes", order, said.append)
+
+    assert any("no node takes it: no GPU" in sentence for sentence in said)
+    assert len(said) == len(set(said))
 
 
 @pytest.mark.usefixtures("served")
@@ -232,7 +238,6 @@ def test_the_preflight_finds_what_is_lacking(
     assert cluster.get("history") == []
 
 
-@pytest.mark.usefixtures("served")
 def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCluster) -> None:
     """Behind a slash, kubectl would read the name of an object."""
     foresee("kubernetes", order_for(bundle, image="registry.example.com/tiny:good"))
@@ -241,6 +246,7 @@ def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCl
     assert not [call for call in cluster.calls if "can-i" in call and "/" in call]
 
 
+@pytest.mark.usefixtures("served")
 def test_a_dry_run_shows_the_difference_of_the_manifests(bundle: Path, cluster: FakeCluster) -> None:
     """What the next revision would change is a diff, and nothing is applied."""
     deployed(bundle, "good")
