@@ -17,6 +17,7 @@ import pytest
 
 from nimify.core.deployments import DeployedService, deploy, foresee, order_for
 from nimify.errors import ConfigError, EnvironmentProblem, LeftDegraded, NotDeployed, RolledBack
+from nimify.findings import Severity
 from nimify.targets.kubernetes.pods import troubles
 from nimify.targets.kubernetes.preflight import kinds_of, permissions
 from nimify.targets.proof import Proofs
@@ -244,6 +245,15 @@ def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCl
 
     assert "kubectl auth can-i create pods --subresource=portforward" in cluster.calls
     assert not [call for call in cluster.calls if "can-i" in call and "/" in call]
+
+
+def test_an_api_server_that_errs_forbids_nothing(bundle: Path, cluster: FakeCluster) -> None:
+    """Permissions that cannot be asked for are a warning: the cluster itself will refuse what is not allowed."""
+    cluster.set(fail={"kubectl auth can-i create secrets": "Error from server (InternalError): etcd is away"})
+
+    (finding,) = foresee("kubernetes", order_for(bundle, image="registry.example.com/tiny:good")).findings
+
+    assert (finding.severity, "etcd is away" in finding.message) == (Severity.WARNING, True)
 
 
 @pytest.mark.usefixtures("served")
