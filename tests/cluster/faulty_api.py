@@ -10,17 +10,19 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+import trustme
 
 _REASONS: Final = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError"}
 _HEAD_END: Final = b"\r\n\r\n"
 
 
 class FaultyApi(socketserver.ThreadingTCPServer):
-    """A proxy that speaks plain HTTP to its clients.
+    """A proxy that speaks HTTPS to its clients: over plain HTTP they would keep their tokens to themselves.
 
     Attributes:
         faults: How often which status was made up.
@@ -33,11 +35,20 @@ class FaultyApi(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.upstream = (str(urlsplit(url).hostname), int(urlsplit(url).port or 443))
         self.trust = ssl.create_default_context(cafile=str(authority))
+        self.authority = trustme.CA()
+        self._identity = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.authority.issue_cert("127.0.0.1").configure_cert(self._identity)
         self.faults: Counter[int] = Counter()
         self._statuses = statuses
         self._share = share
         self._random = random.Random(seed)
         self._lock = threading.Lock()
+
+    def get_request(self) -> tuple[ssl.SSLSocket, tuple[str, int]]:
+        """A connection; its handshake is left to the thread that serves it."""
+        connection, address = super().get_request()
+        wrapped = self._identity.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return wrapped, address
 
     def verdict(self, method: str) -> int:
         """The status to make up for a request; 0 to pass it on. Only what writes can conflict."""
@@ -70,6 +81,7 @@ class _Connection(socketserver.BaseRequestHandler):
             kept = [line for line in lines.split(b"\r\n") if not line.lower().startswith(b"connection:")]
             lines = b"\r\n".join([*kept, b"Connection: close"])
         with (
+            suppress(OSError),
             socket.create_connection(self.server.upstream) as plain,
             self.server.trust.wrap_socket(plain, server_hostname=self.server.upstream[0]) as upstream,
         ):
@@ -77,15 +89,17 @@ class _Connection(socketserver.BaseRequestHandler):
             onward = threading.Thread(target=_copy, args=(self.request, upstream), daemon=True)
             onward.start()
             _copy(upstream, self.request)
+            onward.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
-    try:
+    """Copy to the end of either, and end both; an SSLSocket's own `shutdown` would go on in plain text."""
+    with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+    for end in (source, sink):
+        with suppress(OSError):
+            socket.socket.shutdown(end, socket.SHUT_RDWR)
 
 
 def _fault(status: int) -> bytes:
@@ -111,7 +125,9 @@ def faulty_api(
     document = json.loads(kubeconfig.read_text())
     cluster = document["clusters"][0]["cluster"]
     with FaultyApi(cluster["server"], Path(cluster.pop("certificate-authority")), statuses, share, seed) as server:
-        cluster["server"] = f"http://127.0.0.1:{server.server_address[1]}"
+        authority = folder / "faulty.crt"
+        server.authority.cert_pem.write_to_path(authority)
+        cluster |= {"server": f"https://127.0.0.1:{server.server_address[1]}", "certificate-authority": str(authority)}
         path = folder / "faulty.kubeconfig"
         path.write_text(json.dumps(document))
         thread = threading.Thread(target=server.serve_forever, daemon=True)

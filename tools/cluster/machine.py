@@ -81,8 +81,6 @@ def prepare(journal: Journal) -> None:
     for folder in _FOLDERS:
         if not folder.exists():
             journal.note("folder", str(folder))
-    for command in ("iptables", "ip6tables"):
-        journal.note("tables", command, sorted(_tables(command)))
     if "-P FORWARD DROP" in _run("iptables", "--list-rules", "FORWARD", check=False).splitlines():
         journal.note("forward-drop")  # a dockerd did that
         _run("iptables", "--policy", "FORWARD", "ACCEPT")
@@ -127,9 +125,6 @@ def restore(journal: Journal, state: Path) -> None:
         socket.unlink(missing_ok=True)
     for command in ("iptables", "ip6tables"):
         _remove_chains(command)
-    for command, tables in journal.entries("tables"):
-        for table in _tables(command) - set(tables):
-            _run(command, "--table", table, "--delete-chain", check=False)
     if journal.entries("forward-drop"):
         _run("iptables", "--policy", "FORWARD", "DROP")
     for (link,) in journal.entries("link"):
@@ -211,7 +206,7 @@ def _unmount_below(folder: Path) -> None:
 
 
 def _remove_chains(command: str) -> None:
-    """Remove the chains of kube-proxy, and the rules of other chains that lead to them."""
+    """Remove the chains of kube-proxy, and the rules of other chains that lead to them; empty tables stay."""
     table = ""
     chains: list[tuple[str, str]] = []
     for line in _rules(command):
@@ -229,10 +224,6 @@ def _remove_chains(command: str) -> None:
 
 def _rules(command: str) -> list[str]:
     return _run(f"{command}-save", check=False).splitlines()
-
-
-def _tables(command: str) -> set[str]:
-    return {line[1:] for line in _rules(command) if line.startswith("*")}
 
 
 def _restore(command: str, text: str) -> None:

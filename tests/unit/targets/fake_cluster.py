@@ -200,11 +200,11 @@ def kubectl(verb: str, arguments: list[str]) -> None:
     elif verb == "get":
         makers = {"deployments": deployment, "replicasets": replica_set, "pods": pod}
         items = [makers[what]()] if live() and what in makers else []
-        if what == "events" and fate() == "probe":
-            items = [
-                {"message": "Startup probe failed: HTTP probe failed with statuscode: 503"},
-                {"message": "Killing"},
-            ]
+        if what == "events" and fate() in {"probe", "crash"}:
+            said = ["Startup probe failed: HTTP probe failed with statuscode: 503"]
+            if fate() == "probe":
+                said.append("Container service failed startup probe, will be restarted")
+            items = [{"message": message} for message in said]
         say(json.dumps({"items": items}))
     elif verb == "logs":
         say("the last words of the pod")

@@ -17,6 +17,7 @@ import pytest
 
 from nimify.core.deployments import DeployedService, deploy, foresee, order_for
 from nimify.errors import ConfigError, EnvironmentProblem, LeftDegraded, NotDeployed, RolledBack
+from nimify.findings import Severity
 from nimify.targets.kubernetes.pods import troubles
 from nimify.targets.kubernetes.preflight import kinds_of, permissions
 from nimify.targets.proof import Proofs
@@ -159,9 +160,15 @@ def test_a_first_revision_that_fails_is_removed(bundle: Path, cluster: FakeClust
 
 @pytest.mark.usefixtures("cluster")
 def test_pods_that_are_never_ready_end_with_the_time(bundle: Path) -> None:
-    """What may yet go away by itself is waited for, until the time of the order is over."""
+    """What may yet go away by itself is waited for, until the time of the order is over, and told once."""
+    said: list[str] = []
+    order = order_for(bundle, image="registry.example.com/tiny:unschedulable", timeout_s=4.0)
+
     with pytest.raises(NotDeployed, match="not done in time"):
-        deployed(bundle, "unschedulable", timeout_s=2.0)
+        deploy("kubernetes", order, said.append)
+
+    assert any("no node takes it: no GPU" in sentence for sentence in said)
+    assert len(said) == len(set(said))
 
 
 @pytest.mark.usefixtures("served")
@@ -232,7 +239,6 @@ def test_the_preflight_finds_what_is_lacking(
     assert cluster.get("history") == []
 
 
-@pytest.mark.usefixtures("served")
 def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCluster) -> None:
     """Behind a slash, kubectl would read the name of an object."""
     foresee("kubernetes", order_for(bundle, image="registry.example.com/tiny:good"))
@@ -241,6 +247,16 @@ def test_parts_of_resources_are_asked_for_as_parts(bundle: Path, cluster: FakeCl
     assert not [call for call in cluster.calls if "can-i" in call and "/" in call]
 
 
+def test_an_api_server_that_errs_forbids_nothing(bundle: Path, cluster: FakeCluster) -> None:
+    """Permissions that cannot be asked for are a warning: the cluster itself will refuse what is not allowed."""
+    cluster.set(fail={"kubectl auth can-i create secrets": "Error from server (InternalError): etcd is away"})
+
+    (finding,) = foresee("kubernetes", order_for(bundle, image="registry.example.com/tiny:good")).findings
+
+    assert (finding.severity, "etcd is away" in finding.message) == (Severity.WARNING, True)
+
+
+@pytest.mark.usefixtures("served")
 def test_a_dry_run_shows_the_difference_of_the_manifests(bundle: Path, cluster: FakeCluster) -> None:
     """What the next revision would change is a diff, and nothing is applied."""
     deployed(bundle, "good")

@@ -53,7 +53,8 @@ class Cluster:
         try:
             return self._run("auth", "can-i", verb, whole, *options).strip() == "yes"
         except ProgramFailed as error:
-            if error.code == 1:  # "no", with or without a reason
+            # "no", with or without a reason; an API server that erred ends with 1 as well, and says so.
+            if error.code == 1 and not error.says("error"):
                 return False
             raise
 
