@@ -21,6 +21,14 @@ def told(service: Any) -> pb.ModelConfig:
     return json_format.ParseDict(model_configuration(service), pb.ModelConfig())
 
 
+def completed(config: pb.ModelConfig) -> pb.ModelConfig:
+    """With what Triton derives by itself: the platform from the backend, and the batch that it prefers."""
+    config.platform = "onnxruntime_onnx"
+    if config.HasField("dynamic_batching"):
+        config.dynamic_batching.preferred_batch_size.append(config.max_batch_size)
+    return config
+
+
 @pytest.mark.parametrize("kind", models.ALL)
 @pytest.mark.parametrize("max_batch_size", [0, 1, None])
 def test_both_engines_describe_one_model(kind: str, max_batch_size: int | None, prepare: Prepare) -> None:
@@ -29,7 +37,7 @@ def test_both_engines_describe_one_model(kind: str, max_batch_size: int | None, 
     if max_batch_size is not None:
         service = replace(service, max_batch_size=max_batch_size)
     ours, bundle = told(service), model_config(service)
-    bundle.platform = "onnxruntime_onnx"  # Triton derives it from the backend
+    completed(bundle)
     for config in (ours, bundle):
         for field in ("instance_group", "model_warmup", "optimization"):
             config.ClearField(field)
@@ -39,7 +47,7 @@ def test_both_engines_describe_one_model(kind: str, max_batch_size: int | None, 
 def test_delay_and_threads_are_told(prepare: Prepare) -> None:
     """What the plan decided about them is in both."""
     service = replace(prepare("tiny").plan.service, max_batch_size=4, max_queue_delay_us=700, threads=3)
-    assert told(service).dynamic_batching == model_config(service).dynamic_batching
+    assert told(service).dynamic_batching == completed(model_config(service)).dynamic_batching
     assert told(service).dynamic_batching.max_queue_delay_microseconds == 700
     assert told(service).parameters == model_config(service).parameters
     assert told(service).parameters["intra_op_thread_count"].string_value == "3"

@@ -51,6 +51,7 @@ KEYS = [
     "versions",
     "gpus",
     "hints",
+    "random_operators",
     "measured",
     "findings",
 ]

@@ -115,7 +115,10 @@ class RolloutWatch:
 
     def _probe_failure(self, pod: str) -> str:
         """What the probe said for which the kubelet ended a container; empty when it ended by itself."""
-        messages = [str(event.get("message", "")) for event in reversed(self.cluster.events(pod))]
+        try:
+            messages = [str(event.get("message", "")) for event in reversed(self.cluster.events(pod))]
+        except ProgramFailed:
+            return ""  # who may not read events is told the rest
         for probe in _ENDING_PROBES:
             if any(f"failed {probe} probe" in message for message in messages):
                 return next(
