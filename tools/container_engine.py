@@ -27,7 +27,6 @@ PROGRAMS: Final = {
 """What must be there, and the package that brings it."""
 SUITE: Final = "bookworm"
 PACKAGES: Final = ("python3", "python3-pip", "ca-certificates")
-_MIRROR: Final = "http://deb.debian.org/debian"
 _APT: Final = ("apt-get", "--quiet", "--yes", "--no-install-recommends")
 _LEFT_OVER: Final = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
@@ -49,7 +48,7 @@ def make_base(archive: Path) -> int:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nimify-base-", dir=archive.parent) as folder:
         root = Path(folder) / "root"
-        bootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror()]
+        bootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), *mirror()]
         done = subprocess.run(bootstrap, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             sys.stderr.write(done.stdout.decode(errors="replace")[-2000:])
@@ -62,12 +61,12 @@ def make_base(archive: Path) -> int:
     return 0
 
 
-def mirror() -> str:
-    """The mirror that apt uses on this machine."""
+def mirror() -> list[str]:
+    """The mirror that apt uses on this machine; none when it names none, and debootstrap takes its own."""
     for path in sorted(Path("/etc/apt").glob("sources.list*")) + sorted(Path("/etc/apt/sources.list.d").glob("*")):
         if path.is_file() and (match := re.search(r"https?://\S+/debian/?(?=\s)", path.read_text(errors="replace"))):
-            return match[0]
-    return _MIRROR
+            return [match[0]]
+    return []
 
 
 def main(arguments: Sequence[str]) -> int:
