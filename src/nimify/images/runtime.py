@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import resource
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ _FILES: Final = 1 << 20
 _CACHE: Final = "/opt/nim/.cache"
 _START_S: Final = 120.0
 _TAIL: Final = 40
+_LATE_S: Final = 5.0
+"""How long after its client's end an engine may still make a container."""
+_LOOK_S: Final = 0.1
 
 
 def hardened(*, memory_bytes: int, tmp_bytes: int, cache_bytes: int, pids: int) -> list[str]:
@@ -136,8 +140,11 @@ class Runtime:
                 self.image,
                 timeout_s=_START_S,
             )
-        except BaseException:
+        except ProgramFailed:
             trial.remove()
+            raise
+        except BaseException:
+            trial.remove_when_there()
             raise
         return trial
 
@@ -223,6 +230,18 @@ class Trial:
         """Remove it, whether it runs, has ended or never came to be."""
         with suppress(ProgramFailed):
             self.program.run("rm", "--force", "--volumes", self.name)
+
+    def remove_when_there(self) -> None:
+        """Remove it though its start was interrupted: the engine may make it a moment after its client is gone."""
+        deadline_s = time.monotonic() + _LATE_S
+        while time.monotonic() < deadline_s:
+            try:
+                self.state()
+            except ProgramFailed:
+                time.sleep(_LOOK_S)
+            else:
+                break
+        self.remove()
 
 
 PROBE: Final = ("python3", "-m", "nimify.serving.probe")
