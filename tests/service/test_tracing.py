@@ -198,6 +198,18 @@ def test_probes_and_scrapes_are_not_traced(
     assert not [path for path in paths if "health" in path or "metrics" in path]
 
 
+def test_what_a_platform_asks_for_health_is_not_traced(
+    start_service: ServiceStarter, make_bundle: Callable[..., Path], ask: Ask, collector: Collector, span_of: Any
+) -> None:
+    """SageMaker asks every few seconds, too; what it sends to be inferred is traced."""
+    service = start_service(make_bundle("tiny"), env={**environment(collector), "NIMIFY_PLATFORM": "sagemaker"})
+    assert ask(service, "GET", "/ping").status == 200
+    body = {"inputs": {"x": [[1, 2, 3, 4]]}}
+    assert ask(service, "POST", "/invocations", body, headers={"x-request-id": "invoked"}).status == 200
+    assert span_of(nimify__request__id="invoked").attributes["http.route"] == "/invocations"
+    assert not collector.servers(url__path="/ping")
+
+
 def test_a_grpc_call_is_one_span_below_its_callers(
     traced: RunningService, collector: Collector, span_of: Callable[..., CollectedSpan]
 ) -> None:

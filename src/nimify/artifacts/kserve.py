@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from nimify.artifacts.artifact import Artifact
 from nimify.artifacts.image import image_tag
-from nimify.artifacts.monitoring.scraping import METRICS_PATH
 from nimify.artifacts.pod import (
     container_resources,
     liveness_probe,
@@ -18,6 +17,7 @@ from nimify.artifacts.pod import (
 from nimify.artifacts.yaml_file import yaml_artifact
 from nimify.planning.plan import ServicePlan
 from nimify.quantities import size_text
+from nimify.serving.paths import METRICS_PATH
 from nimify.serving.ports import HTTP_PORT
 
 INFERENCE_SERVICE_FILE: Final = "inferenceservice.yaml"

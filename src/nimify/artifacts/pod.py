@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from nimify.planning.plan import ServicePlan
 from nimify.quantities import size_text
+from nimify.serving.paths import LIVE_PATH, READY_PATH
 
 USER_ID: Final = 1000
 GROUP_ID: Final = 2000
 """What NVIDIA's operator runs NIMs as; the image works under any."""
-READY_PATH: Final = "/v1/health/ready"
-LIVE_PATH: Final = "/v1/health/live"
 # How often is asked is a habit, the same for every model; how long a start may take is for the plan to decide.
 READINESS: Final = {"periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 3}
 LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6}

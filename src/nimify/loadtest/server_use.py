@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from nimify.conformance.client import Client, NoAnswer
 from nimify.loadtest.point import ServerUse
 from nimify.metrics.catalog import EXECUTION_COUNT, INFERENCE_COUNT, PROCESS_CPU, PROCESS_MEMORY, Metric
 from nimify.metrics.prometheus_text import Scrape, parse
-
-_PATH: Final = "/v1/metrics"
+from nimify.serving.paths import METRICS_PATH
 
 
 def sample(client: Client | None) -> Scrape | None:
@@ -18,7 +16,7 @@ def sample(client: Client | None) -> Scrape | None:
     if client is None:
         return None
     try:
-        answer = client.get(_PATH)
+        answer = client.get(METRICS_PATH)
     except NoAnswer:
         return None
     if answer.status != 200:

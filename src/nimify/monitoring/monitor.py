@@ -16,8 +16,8 @@ from nimify.errors import ConfigError, NimifyError, shortened
 from nimify.metrics.prometheus_text import Scrape, parse
 from nimify.monitoring.change import Change
 from nimify.monitoring.picture import Picture, Replica, figures_of, missing_of, replica_of
+from nimify.serving.paths import METRICS_PATH
 
-METRICS_PATH: Final = "/v1/metrics"
 _MOST_AT_ONCE: Final = 32
 
 

@@ -69,7 +69,7 @@ def plan(analysis: Analysis, config: ModelConfig, *, api: Signature | None = Non
         ),
         decide_tolerances(signature, config.golden),
     )
-    decisions = tuple(as_measured(decision, tuned) for decision in decisions)
+    decisions = tuple(as_measured(decision, tuned, wish) for decision in decisions)
     return ServicePlan(
         model=analysis.model,
         service=_service(analysis, config, decisions, api or signature),

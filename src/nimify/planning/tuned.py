@@ -51,12 +51,18 @@ def asking_for(config: ModelConfig, tuned: Mapping[str, TunedValue]) -> ModelCon
     )
 
 
-def as_measured(decision: Decision, tuned: Mapping[str, TunedValue]) -> Decision:
-    """A decision that follows from what was measured, with that as its reason."""
+def as_measured(decision: Decision, tuned: Mapping[str, TunedValue], wish: ModelConfig) -> Decision:
+    """A decision that follows from what was measured, with that as its reason.
+
+    Args:
+        decision: As it was taken.
+        tuned: What was measured to be best, by setting.
+        wish: What the owner asks for.
+    """
     value = tuned.get(decision.key)
     if value is not None and value.value == decision.value:
         return replace(decision, reason=value.reason, basis=Basis.MEASURED)
-    if decision.key == _RESTS_ON_THREADS and "threads" in tuned and decision.reason.startswith("As many as the "):
+    if decision.key == _RESTS_ON_THREADS and "threads" in tuned and wish.resources.cpu is None:
         return replace(decision, basis=Basis.MEASURED)
     return decision
 

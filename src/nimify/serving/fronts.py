@@ -166,7 +166,13 @@ class Fronts:
             return None
         from nimify.serving.tracing.http import HttpTraces
 
-        return HttpTraces(self._tracer, self.router.routes, self._context.entrance.scheme)
+        platform = self._context.settings.platform
+        return HttpTraces(
+            self._tracer,
+            self.router.routes,
+            self._context.entrance.scheme,
+            health_route="" if platform is None else platform.health_route,
+        )
 
     def _grpc_traces(self, methods: Methods) -> GrpcTraces | None:
         if self._tracer is None:

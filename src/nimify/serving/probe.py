@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from nimify.errors import ConfigError
+from nimify.serving.paths import READY_PATH
 from nimify.serving.platform import Platform, platform_of, port_variables, started_with_serve
 from nimify.serving.ports import HTTP_PORT
 
@@ -57,7 +58,7 @@ def is_ready(port: int, tls_mode: str = "") -> bool:
             return True
         connection = _connection(port, secure=tls_mode == "TLS")
         try:
-            connection.request("GET", "/v1/health/ready")
+            connection.request("GET", READY_PATH)
             # Where health is behind API keys, an answer is all that can be seen without one.
             return connection.getresponse().status in {http.client.OK, http.client.UNAUTHORIZED}
         finally:

@@ -9,6 +9,7 @@ from nimify.artifacts.bundle import Bundle
 from nimify.conformance.client import Client, NoAnswer
 from nimify.conformance.golden_proof import broken_promise
 from nimify.errors import shortened
+from nimify.serving.paths import READY_PATH
 
 _REQUEST_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.1
@@ -51,7 +52,7 @@ def await_ready(url: str, *, within_s: float) -> None:
 def unready(url: str, *, timeout_s: float = 2.0) -> str | None:
     """Why a service is not ready, without a full stop; `None` when it is."""
     try:
-        answer = Client(url, timeout_s=timeout_s).get("/v1/health/ready")
+        answer = Client(url, timeout_s=timeout_s).get(READY_PATH)
     except NoAnswer as error:
         return shortened(str(error), 240)
-    return None if answer.status == 200 else f"/v1/health/ready answered {answer.status}"
+    return None if answer.status == 200 else f"{READY_PATH} answered {answer.status}"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from nimify.artifacts.monitoring.watched import WatchedService
+from nimify.serving.paths import METRICS_PATH
 
 PROMETHEUS_FILE: Final = "monitoring/prometheus.yaml"
-METRICS_PATH: Final = "/v1/metrics"
 SCRAPE_S: Final = 15.0
 
 

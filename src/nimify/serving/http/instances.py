@@ -15,6 +15,7 @@ import orjson
 
 from nimify.serving.bulk import LARGE_BYTES, Bulk
 from nimify.serving.dataplane import DataPlane
+from nimify.serving.failures import failure
 from nimify.serving.faults import Kind, RequestFault, invalid
 from nimify.serving.http.messages import Body, Reply, Request, Response, fault_response
 from nimify.serving.http.router import Handler
@@ -106,10 +107,7 @@ class InstanceInference:
         then(result)
 
     def _failure(self, request: Request, error: Exception) -> Response:
-        fault = error
-        if not isinstance(fault, RequestFault):
-            self._log.exception("request failed", error, request_id=request.id)
-            fault = RequestFault(Kind.INTERNAL, f"The service failed; the log has the details under {request.id}.")
+        fault = failure(error, "request failed", log=self._log, request_id=request.id)
         self._data_plane.count_failure(fault)
         return fault_response(fault, request.path)
 

@@ -18,6 +18,7 @@ from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.http.messages import Reply, Request, Response, json_response
 from nimify.serving.http.router import Handler, Router, always
 from nimify.serving.lifecycle import Lifecycle
+from nimify.serving.paths import LIVE_PATH, METRICS_PATH, READY_PATH
 from nimify.serving.spec import ServiceSpec
 from nimify.version import __version__
 
@@ -51,9 +52,9 @@ def add_management_routes(
         ("/v1/manifest", manifest(spec)),
     ):
         router.add("GET", path, always(json_response(data)))
-    router.add("GET", "/v1/health/live", always(_healthy("live")))
-    router.add("GET", "/v1/health/ready", _readiness(lifecycle))
-    router.add("GET", "/v1/metrics", _metrics(metrics))
+    router.add("GET", LIVE_PATH, always(_healthy("live")))
+    router.add("GET", READY_PATH, _readiness(lifecycle))
+    router.add("GET", METRICS_PATH, _metrics(metrics))
     for path in ("/openapi.json", "/v1/openapi.json"):
         router.add("GET", path, always(Response(200, openapi)))
     router.add("GET", "/docs", always(Response(200, _DOCS_PAGE.read_bytes(), _HTML, _PAGE_HEADERS)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -13,6 +13,7 @@ from nimify.serving.batching import Answer, Job
 from nimify.serving.bulk import LARGE_RAW_BYTES, Bulk
 from nimify.serving.dataplane import Model, RequestQueue
 from nimify.serving.engines.engine import Array
+from nimify.serving.failures import is_out_of_memory
 from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.logs import Log
 from nimify.serving.response_cache.cache import Answers, ResponseCache, entry_bytes, kept
@@ -59,7 +60,7 @@ class CachedModel:
             self._bulk.run(
                 partial(self._keys.key, job.inputs, job.outputs),
                 partial(self._looked_up, job, started_ns),
-                partial(self._failed, job),
+                partial(self._no_key, job),
             )
         else:
             self._look_up(job, started_ns, self._keys.key(job.inputs, job.outputs))
@@ -74,26 +75,39 @@ class CachedModel:
             self._metrics.cache_hit_us.add(spent_ns / 1e3)
             self._loop.call_soon(job.finish, answers)  # later, as any answer: whoever asks must know the job first
             return
-        queue = self._model.batcher
-        if queue is None:
-            raise RequestFault(Kind.UNAVAILABLE, "The model is not ready yet; try again later.", retry_after_s=1)
         self._metrics.cache_misses.add()
         self._metrics.cache_miss_us.add(spent_ns / 1e3)
         job.first = partial(self._answered, key)
+        self._pass_on(job)
+
+    def _pass_on(self, job: Job) -> None:
+        queue = self._model.batcher
+        if queue is None:
+            raise RequestFault(Kind.UNAVAILABLE, "The model is not ready yet; try again later.", retry_after_s=1)
         queue.submit(job)
 
     def _looked_up(self, job: Job, started_ns: int, key: bytes) -> None:
         """Go on with a request whose key was made beside the event loop."""
+        self._go_on(job, partial(self._look_up, job, started_ns, key))
+
+    def _no_key(self, job: Job, error: Exception) -> None:
+        """A request whose key could not be made runs, and is not remembered."""
+        self._log_failure(error)
+        self._go_on(job, partial(self._pass_on, job))
+
+    def _go_on(self, job: Job, step: Callable[[], None]) -> None:
         if job.cancelled:
             return
         try:
-            self._look_up(job, started_ns, key)
+            step()
         except RequestFault as fault:
             job.finish(fault)
 
-    def _failed(self, job: Job, error: Exception) -> None:
-        self._log.exception("response cache failed", error)
-        job.finish(RequestFault(Kind.INTERNAL, "The service failed to process the request."))
+    def _log_failure(self, error: Exception) -> None:
+        if is_out_of_memory(error):
+            self._log.warning("out of memory", during="response cache")
+        else:
+            self._log.exception("response cache failed", error)
 
     def _answered(self, key: bytes, job: Job, answer: Answer) -> None:
         """Remember an answer, before anybody can change it, and hand it over."""
@@ -109,7 +123,11 @@ class CachedModel:
             self._put(key, answers)
             job.hand_over(answers)
 
-        self._bulk.run(partial(kept, answer), copied, partial(self._failed, job))
+        def not_copied(error: Exception) -> None:
+            self._log_failure(error)
+            job.hand_over(answer)
+
+        self._bulk.run(partial(kept, answer), copied, not_copied)
 
     def _remember(self, key: bytes, answer: Sequence[Array]) -> None:
         started_ns = time.perf_counter_ns()

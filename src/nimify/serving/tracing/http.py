@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from nimify.serving.access import HEALTH_TARGETS
 from nimify.serving.http.messages import FaultResponse, Request, Response
+from nimify.serving.paths import METRICS_PATH
 from nimify.serving.tracing.trace import RequestTrace
 from nimify.serving.tracing.tracer import Attributes, Tracer
 
-UNTRACED: Final = HEALTH_TARGETS | {b"/v1/metrics"}
+UNTRACED: Final = HEALTH_TARGETS | {METRICS_PATH.encode()}
 """What machines ask every few seconds."""
 _KNOWN_METHODS: Final = frozenset(
     {b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"QUERY", b"TRACE"}
@@ -23,16 +24,20 @@ class HttpTraces:
     Args:
         routes: What is served: by path, and then by method.
         scheme: `http` or `https`.
+        health_route: What the platform asks besides; empty for nothing.
     """
 
-    def __init__(self, tracer: Tracer, routes: Mapping[bytes, Mapping[bytes, Any]], scheme: str) -> None:
+    def __init__(
+        self, tracer: Tracer, routes: Mapping[bytes, Mapping[bytes, Any]], scheme: str, health_route: str = ""
+    ) -> None:
         self._tracer = tracer
+        self._health_route = health_route.encode()
         self._routes = routes
         self._scheme = scheme
 
     def begin(self, request: Request) -> RequestTrace | None:
         """The trace of a request that has arrived; `None` when it is not to be recorded."""
-        if request.path in UNTRACED:
+        if request.path in UNTRACED or (request.method == b"GET" and request.path == self._health_route):
             return None
         known = request.method in _KNOWN_METHODS
         method, path = _text(request.method) if known else "_OTHER", _text(request.path)

@@ -16,11 +16,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
-from nimify.artifacts.pod import LIVE_PATH, READY_PATH
 from nimify.artifacts.yaml_file import yaml_text
 from nimify.errors import ConfigError, EnvironmentProblem
 from nimify.findings import Finding, Severity
 from nimify.programs import Program, ProgramFailed
+from nimify.serving.paths import LIVE_PATH, READY_PATH
 from nimify.serving.platform import AZUREML, PLATFORM_VARIABLE
 from nimify.serving.ports import HTTP_PORT
 from nimify.targets.cloud.cloud import Cloud, Release, State

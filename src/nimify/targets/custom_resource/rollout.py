@@ -11,22 +11,19 @@ from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.pod import resource_name
 from nimify.errors import LeftDegraded, NotDeployed, RolledBack
 from nimify.programs import ProgramFailed
-from nimify.serving.ports import HTTP_PORT
 from nimify.targets.custom_resource.document import filled, revision_of
 from nimify.targets.custom_resource.history import History, KeptRevision
 from nimify.targets.custom_resource.kind import Document, ResourceKind
 from nimify.targets.custom_resource.watch import ResourceWatch
 from nimify.targets.going_back import former_revision
 from nimify.targets.kubernetes.cluster import Cluster
+from nimify.targets.kubernetes.proving import prove_pods
 from nimify.targets.kubernetes.watch import RolloutFailed
 from nimify.targets.proof import Proofs
 from nimify.targets.target import Order, Progress
-from nimify.targets.verification import Unfit, verify
 
 _LEAST_S: Final = 60.0
 """Going back is given this long, even when the time of the order is over."""
-_MOST_PROVEN: Final = 3
-"""Pods of one revision are alike; a few of them prove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +127,7 @@ class Rollout:
             self.cluster, "", self.progress, deadline_s, kind=self.kind, name=self.name, revision=revision
         )
         pods = watch.to_the_end()
-        if bundle is None:
-            self.progress("The golden requests of this revision are not on this machine; its pods say they are ready.")
-            return
-        for pod in pods[:_MOST_PROVEN]:
-            self._prove(str(pod["metadata"]["name"]), bundle)
-        self.progress("The new pods answer the golden requests as recorded.")
-
-    def _prove(self, pod: str, bundle: Bundle) -> None:
-        try:
-            with self.cluster.forwarded(pod, HTTP_PORT) as url:
-                verify(url, bundle, within_s=10.0)
-        except (Unfit, ProgramFailed) as error:
-            raise RolloutFailed(f"Pod {pod}: {error}", self.cluster.pod_log(pod)) from error
+        prove_pods(self.cluster, pods, bundle, self.progress)
 
     def _undo(self, former: KeptRevision | None, why: str, evidence: tuple[str, ...]) -> None:
         """Go back to what was live before, and raise what says so."""

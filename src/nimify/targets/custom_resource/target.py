@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from nimify.artifacts.pod import resource_name
-from nimify.errors import ConfigError, EnvironmentProblem, NotDeployed
+from nimify.errors import EnvironmentProblem, NotDeployed
 from nimify.filesystem import remove_tree
 from nimify.programs import ProgramFailed
+from nimify.serving.paths import METRICS_PATH
 from nimify.serving.ports import HTTP_PORT
 from nimify.targets.custom_resource.document import IMAGE, MODEL, annotation, revision_of
 from nimify.targets.custom_resource.history import History, KeptRevision
@@ -26,24 +26,20 @@ from nimify.targets.custom_resource.preflight import (
 from nimify.targets.custom_resource.rollout import Rollout, refuse_strange
 from nimify.targets.custom_resource.settings import ResourceSettings
 from nimify.targets.custom_resource.watch import pods_of, selector_of
-from nimify.targets.kubernetes.cluster import Cluster
+from nimify.targets.kubernetes.cluster import Cluster, check_namespace
 from nimify.targets.kubernetes.lease import only_one_deployer
-from nimify.targets.kubernetes.pods import is_ready, restarts_of, state_of
+from nimify.targets.kubernetes.pods import instance_of, is_ready, reasons_of
 from nimify.targets.proof import Proofs
 from nimify.targets.target import (
     Applied,
     Deployment,
     Forecast,
-    Instance,
     Order,
     Phase,
     Progress,
     Reference,
     Revision,
 )
-
-_METRICS_PATH: Final = "/v1/metrics"
-_NAMESPACE: Final = re.compile(r"|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class CustomResourceTarget:
@@ -110,7 +106,7 @@ class CustomResourceTarget:
             phase,
             "" if live is None else self._address(live, deployment),
             reason,
-            tuple(_instance(pod) for pod in pods),
+            tuple(instance_of(pod) for pod in pods),
             tuple(_revision(revision, live) for revision in reversed(kept)),
         )
 
@@ -149,7 +145,7 @@ class CustomResourceTarget:
     def metrics(self, reference: Reference, instance: str) -> str:
         """See `ProxiesMetrics`."""
         try:
-            return _cluster(reference).pod_metrics(instance, HTTP_PORT, _METRICS_PATH)
+            return _cluster(reference).pod_metrics(instance, HTTP_PORT, METRICS_PATH)
         except ProgramFailed as error:
             raise EnvironmentProblem(str(error)) from error
 
@@ -159,8 +155,8 @@ class CustomResourceTarget:
         verdict, ready = self.kind.verdict(live), sum(is_ready(pod) for pod in pods)
         if verdict.ready and ready:
             return Phase.RUNNING, ""
-        reasons = [reason for pod in pods if not is_ready(pod) for _, reason in [state_of(pod)] if reason]
-        reason = "; ".join(dict.fromkeys(reasons)) or verdict.message
+        reasons = reasons_of(pods)
+        reason = reasons or verdict.message
         if ready:
             return Phase.DEGRADED, reason
         return (Phase.FAILED if verdict.failed or reasons else Phase.STARTING), reason
@@ -177,14 +173,8 @@ class CustomResourceTarget:
 
 
 def _cluster(reference: Reference) -> Cluster:
-    if not _NAMESPACE.fullmatch(reference.namespace):
-        raise ConfigError(f"'{reference.namespace}' is no namespace.", field="--namespace")
+    check_namespace(reference.namespace)
     return Cluster(reference.namespace)
-
-
-def _instance(pod: Document) -> Instance:
-    state, reason = state_of(pod)
-    return Instance(str(pod["metadata"]["name"]), is_ready(pod), state, reason, restarts_of(pod))
 
 
 def _revision(revision: KeptRevision, live: Document | None) -> Revision:

@@ -10,13 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nimify.errors import ConfigError
 from nimify.programs import Program, ProgramFailed, end
 
 Document = dict[str, Any]
 _FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(?P<port>\d+) ->")
+_NAMESPACE: Final = re.compile(r"|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TAIL: Final = 20
 _MANAGER: Final = "nimify"
 """Whose the fields are that we apply."""
+
+
+def check_namespace(name: str) -> None:
+    """Refuse what kubectl and Helm would read as something else than a namespace; empty is the usual one.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not _NAMESPACE.fullmatch(name):
+        raise ConfigError(f"'{name}' is no namespace.", field="--namespace")
 
 
 @dataclass(frozen=True, slots=True)

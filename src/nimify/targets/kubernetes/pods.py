@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from nimify.targets.target import Instance
 
 Document = Mapping[str, Any]
 REVISION: Final = "deployment.kubernetes.io/revision"
@@ -154,3 +156,15 @@ def _condition(document: Document, kind: str) -> Document:
 def _containers(pod: Document) -> list[Document]:
     status = pod.get("status", {})
     return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def instance_of(pod: Document) -> Instance:
+    """A pod as an instance of its service."""
+    state, reason = state_of(pod)
+    return Instance(str(pod["metadata"]["name"]), is_ready(pod), state, reason, restarts_of(pod))
+
+
+def reasons_of(pods: Iterable[Document]) -> str:
+    """Why pods are not ready, each reason once; empty when none says."""
+    reasons = [reason for pod in pods if not is_ready(pod) for _, reason in [state_of(pod)] if reason]
+    return "; ".join(dict.fromkeys(reasons))

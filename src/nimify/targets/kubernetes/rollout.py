@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,20 +11,17 @@ from typing import Final
 from nimify.artifacts.bundle import Bundle
 from nimify.errors import LeftDegraded, NotDeployed, RolledBack
 from nimify.programs import ProgramFailed
-from nimify.serving.ports import HTTP_PORT
 from nimify.targets.going_back import former_revision
-from nimify.targets.kubernetes.cluster import Cluster, Document
+from nimify.targets.kubernetes.cluster import Cluster
 from nimify.targets.kubernetes.lease import DeployerLease
+from nimify.targets.kubernetes.proving import prove_pods
 from nimify.targets.kubernetes.release import Release, ReleaseRevision, good, stuck
 from nimify.targets.kubernetes.watch import RolloutFailed, RolloutWatch
 from nimify.targets.proof import Proofs
 from nimify.targets.target import Order, Progress
-from nimify.targets.verification import Unfit, verify
 
 _LEAST_S: Final = 60.0
 """Going back is given this long, even when the time of the order is over."""
-_MOST_PROVEN: Final = 3
-"""Pods of one revision are alike; a few of them prove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,25 +125,7 @@ class Rollout:
     def _watch(self, deadline_s: float, bundle: Bundle | None) -> None:
         selector = selector_of(self.release.name)
         pods = RolloutWatch(self.cluster, selector, self.progress, deadline_s).to_the_end()
-        if bundle is None:
-            self.progress("The golden requests of this revision are not on this machine; its pods say they are ready.")
-            return
-        self._prove(pods, bundle)
-        self.progress("The new pods answer the golden requests as recorded.")
-
-    def _prove(self, pods: Sequence[Document], bundle: Bundle) -> None:
-        """Replay the golden requests in new pods, past the Service.
-
-        Raises:
-            RolloutFailed: One answers otherwise, or not at all.
-        """
-        for pod in pods[:_MOST_PROVEN]:
-            name = str(pod["metadata"]["name"])
-            try:
-                with self.cluster.forwarded(name, HTTP_PORT) as url:
-                    verify(url, bundle, within_s=10.0)
-            except (Unfit, ProgramFailed) as error:
-                raise RolloutFailed(f"Pod {name}: {error}", self.cluster.pod_log(name)) from error
+        prove_pods(self.cluster, pods, bundle, self.progress)
 
     def _undo(self, history: list[ReleaseRevision], why: str, evidence: tuple[str, ...]) -> None:
         """Go back to what was live before, and raise what says so."""

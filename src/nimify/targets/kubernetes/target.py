@@ -13,10 +13,11 @@ from nimify.errors import BundleDamaged, ConfigError, EnvironmentProblem, NotDep
 from nimify.filesystem import remove_tree
 from nimify.images.reference import ImageName
 from nimify.programs import ProgramFailed
+from nimify.serving.paths import METRICS_PATH
 from nimify.serving.ports import HTTP_PORT
-from nimify.targets.kubernetes.cluster import Cluster, Document
+from nimify.targets.kubernetes.cluster import Cluster, Document, check_namespace
 from nimify.targets.kubernetes.lease import DeployerLease, only_one_deployer
-from nimify.targets.kubernetes.pods import is_ready, restarts_of, rolled_out, state_of
+from nimify.targets.kubernetes.pods import instance_of, is_ready, reasons_of, rolled_out
 from nimify.targets.kubernetes.preflight import changes_between, cluster_findings, kind_findings, machine_findings
 from nimify.targets.kubernetes.release import Release, ReleaseRevision
 from nimify.targets.kubernetes.rollout import Rollout, selector_of
@@ -25,7 +26,6 @@ from nimify.targets.target import (
     Applied,
     Deployment,
     Forecast,
-    Instance,
     Order,
     Phase,
     Progress,
@@ -35,8 +35,6 @@ from nimify.targets.target import (
 
 NAME: Final = "kubernetes"
 CHART: Final = "chart"
-_METRICS_PATH: Final = "/v1/metrics"
-_NAMESPACE: Final = re.compile(r"|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SETTING: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,200}")
 
 
@@ -90,7 +88,7 @@ class KubernetesTarget:
             phase,
             _address(deployments),
             reason,
-            tuple(_instance(pod) for pod in pods),
+            tuple(instance_of(pod) for pod in pods),
             tuple(_revision(revision) for revision in reversed(history)),
         )
 
@@ -121,7 +119,7 @@ class KubernetesTarget:
     def metrics(self, reference: Reference, instance: str) -> str:
         """See `ProxiesMetrics`."""
         try:
-            return _cluster(reference).pod_metrics(instance, HTTP_PORT, _METRICS_PATH)
+            return _cluster(reference).pod_metrics(instance, HTTP_PORT, METRICS_PATH)
         except ProgramFailed as error:
             raise EnvironmentProblem(str(error)) from error
 
@@ -167,8 +165,7 @@ def _values(order: Order) -> Mapping[str, str]:
 
 def _check(order: Order) -> None:
     """Refuse what Helm would read as something else."""
-    if not _NAMESPACE.fullmatch(order.reference.namespace):
-        raise ConfigError(f"'{order.reference.namespace}' is no namespace.", field="--namespace")
+    check_namespace(order.reference.namespace)
     for name in order.settings:
         if not _SETTING.fullmatch(name):
             raise ConfigError(
@@ -192,8 +189,7 @@ def _phase(deployments: list[Document], pods: list[Document], history: list[Rele
     ready = sum(is_ready(pod) for pod in pods)
     if rolled_out(deployments[0]) and ready:
         return Phase.RUNNING, ""
-    reasons = [reason for pod in pods if not is_ready(pod) for _, reason in [state_of(pod)] if reason]
-    return (Phase.DEGRADED if ready else Phase.FAILED), "; ".join(dict.fromkeys(reasons))
+    return (Phase.DEGRADED if ready else Phase.FAILED), reasons_of(pods)
 
 
 def _address(deployments: list[Document]) -> str:
@@ -202,11 +198,6 @@ def _address(deployments: list[Document]) -> str:
         return ""
     metadata = deployments[0]["metadata"]
     return f"http://{metadata['name']}.{metadata['namespace']}.svc:{HTTP_PORT}"
-
-
-def _instance(pod: Document) -> Instance:
-    state, reason = state_of(pod)
-    return Instance(str(pod["metadata"]["name"]), is_ready(pod), state, reason, restarts_of(pod))
 
 
 def _revision(revision: ReleaseRevision) -> Revision:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from nimify.metrics.registry import Registry
 from nimify.metrics.service import ModelMetrics
@@ -204,3 +205,34 @@ def test_an_answer_that_was_given_up_is_dropped() -> None:
         assert not future.done()
 
     run(test)
+
+
+def test_an_answer_that_cannot_be_copied_is_given_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is no memory to remember is an answer nevertheless."""
+    monkeypatch.setattr("nimify.serving.response_cache.model.kept", no_memory)
+
+    async def test(bench: Bench) -> None:
+        _, future = bench.ask()
+        bench.queue.jobs[0].finish([np.full(1 << 20, 7.0)])
+        assert values(await future)[0] == 7.0
+        assert not len(bench.cache)
+
+    run(test)
+
+
+def test_a_request_whose_key_cannot_be_made_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither looked up nor remembered."""
+    monkeypatch.setattr("nimify.serving.response_cache.model.RequestKeys.key", no_memory)
+
+    async def test(bench: Bench) -> None:
+        _, future = bench.ask(length=LARGE_INPUT_BYTES)
+        await until(lambda: bench.queue.jobs)
+        bench.queue.jobs[0].finish([np.array([7.0])])
+        assert values(await future) == [7.0]
+        assert not len(bench.cache)
+
+    run(test)
+
+
+def no_memory(*_: object) -> None:
+    raise MemoryError

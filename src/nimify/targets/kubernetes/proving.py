@@ -1,0 +1,37 @@
+"""Whether new pods keep a bundle's promises: its golden requests are replayed in them, past the Service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from nimify.artifacts.bundle import Bundle
+from nimify.programs import ProgramFailed
+from nimify.serving.ports import HTTP_PORT
+from nimify.targets.kubernetes.cluster import Cluster
+from nimify.targets.kubernetes.pods import Document
+from nimify.targets.kubernetes.watch import RolloutFailed
+from nimify.targets.target import Progress
+from nimify.targets.verification import Unfit, verify
+
+_MOST: Final = 3
+"""Pods of one revision are alike; a few of them prove it."""
+
+
+def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None, progress: Progress) -> None:
+    """Hold pods to their bundle, when it is on this machine; say which it was.
+
+    Raises:
+        RolloutFailed: One answers otherwise, or not at all.
+    """
+    if bundle is None:
+        progress("The golden requests of this revision are not on this machine; its pods say they are ready.")
+        return
+    for pod in pods[:_MOST]:
+        name = str(pod["metadata"]["name"])
+        try:
+            with cluster.forwarded(name, HTTP_PORT) as url:
+                verify(url, bundle, within_s=10.0)
+        except (Unfit, ProgramFailed) as error:
+            raise RolloutFailed(f"Pod {name}: {error}", cluster.pod_log(name)) from error
+    progress("The new pods answer the golden requests as recorded.")
