@@ -12,6 +12,7 @@ from nimify.serving.faults import Kind, RequestFault
 from nimify.serving.grpc.codec import Content
 from nimify.serving.grpc.health import Health
 from nimify.serving.grpc.inference import Inference
+from nimify.serving.grpc.inference_stream import InferenceStream
 from nimify.serving.grpc.information import Information
 from nimify.serving.grpc.methods import Methods, StreamMethod, UnaryMethod
 from nimify.serving.grpc.protos import health_pb2, inference_pb2, model_config_pb2, reflection_v1_pb2
@@ -86,7 +87,7 @@ class GrpcServices:
             # `ModelInfer` reads its messages itself: what is large is read beside the event loop.
             read = _as_it_is if name == "ModelInfer" else _reader(inference_pb2, f"{name}Request")
             self.methods[_path(service, name)] = UnaryMethod(name, read, handler)
-        stream = StreamMethod("ModelStreamInfer", inference.stream)
+        stream = StreamMethod("ModelStreamInfer", partial(InferenceStream, inference))
         self.methods[_path(service, stream.name)] = stream
         for name, message in _NOT_OFFERED.items():
             self.methods[_path(service, name)] = UnaryMethod(name, bytes, partial(_refuse, message))
