@@ -182,6 +182,7 @@ class Program:
             # Also when the user interrupts: what was started here must not go on.
             clock.cancel()
             end(process)
+            clock.join(_GRACE_S)
             feeder.join(_GRACE_S)
         if expired.is_set():
             raise ProgramFailed(f"{self._said(arguments)} did not end within {timeout_s:g} seconds", tuple(kept))
