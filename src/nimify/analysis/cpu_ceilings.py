@@ -1,6 +1,6 @@
-"""What this machine's CPU can do, measured in well under half a second and remembered.
+"""What this machine's CPU can do, measured in about half a second and remembered.
 
-One matrix product gives the arithmetic, one copy the traffic with memory. The figures lie in the user's cache folder,
+Matrix products give the arithmetic, one copy the traffic with memory. The figures lie in the user's cache folder,
 by the CPU's model and the number of threads; a cache that cannot be read or written costs only the time.
 """
 
@@ -25,10 +25,12 @@ from nimify.serving.cpus import available_cpus
 _CACHE_FILE: Final = Path("nimify") / "cpu-ceilings.json"
 _MAX_CACHE_BYTES: Final = 1 << 20
 _SIDE: Final = 320
+_SMALL_SIDE: Final = 96
+"""Too small for the threads of numpy's library, large enough for two thirds of what one of them reaches."""
 _COPY_BYTES: Final = 32 << 20
 """Of all threads together: beyond what caches hold on most machines, and a moment's work."""
 _BUDGET_S: Final = 0.15
-"""Of each of the two measurements."""
+"""Of each of the three measurements."""
 LAUNCH_S: Final = 4e-7
 """To start one node: what a node of a chain of a thousand takes in ONNX Runtime that has almost nothing to compute."""
 RUN_S: Final = 8e-6
@@ -67,41 +69,62 @@ def cpu_model() -> str:
 
 
 def measured_flops_per_s(threads: int) -> float:
-    """Floating point operations per second in a product of FP32 matrices, the best of a few.
+    """Floating point operations per second in products of FP32 matrices, the best of a few.
 
-    numpy's library starts threads of its own, as many as there are CPUs; fewer get their share of what it reaches.
+    A large product shows what all threads reach together, on a machine that has nothing else to do: numpy's library
+    starts threads of its own, as many as there are CPUs (fewer get their share), and they wait for each other, so that
+    a busy machine may show a hundredth. Small products stay in one thread, and are measured by the time that it worked.
     """
-    one, other = np.ones((_SIDE, _SIDE), np.float32), np.ones((_SIDE, _SIDE), np.float32)
-    result = np.empty((_SIDE, _SIDE), np.float32)
-
-    def work(_: int) -> None:
-        np.matmul(one, other, out=result)
-
-    return 2 * _SIDE**3 / _best_seconds(work, 1) * min(threads / available_cpus(), 1.0)
+    together = _flops(_SIDE) / _best_seconds(_product(_SIDE, time.perf_counter)) * min(threads / available_cpus(), 1.0)
+    alone = _flops(_SMALL_SIDE) / _best_seconds(_product(_SMALL_SIDE, time.thread_time))
+    return max(together, alone * threads)
 
 
 def measured_bytes_per_s(threads: int) -> float:
-    """Bytes read and written per second in a copy, the best of a few."""
+    """Bytes read and written per second in a copy, the best of a few.
+
+    By the time that each thread worked: waiting for memory counts, waiting for a processor does not.
+    """
     length = _COPY_BYTES // threads
     sources = [np.ones(length, np.uint8) for _ in range(threads)]
     targets = [np.empty(length, np.uint8) for _ in range(threads)]
 
-    def work(index: int) -> None:
+    def work(index: int) -> float:
+        start = time.thread_time()
         np.copyto(targets[index], sources[index])
+        return time.thread_time() - start
 
     return threads * 2 * length / _best_seconds(work, threads)
 
 
-def _best_seconds(work: Callable[[int], None], threads: int) -> float:
-    """Seconds until all threads have done their work once, the best of those that fit into the budget."""
+def _flops(side: int) -> float:
+    return 2.0 * side**3
+
+
+def _product(side: int, clock: Callable[[], float]) -> Callable[[int], float]:
+    """What multiplies two matrices, and says how many seconds one product took."""
+    one, other = np.ones((side, side), np.float32), np.ones((side, side), np.float32)
+    result = np.empty((side, side), np.float32)
+    times = max(1, _SIDE**3 // side**3)  # To one reading of the clock.
+
+    def work(_: int) -> float:
+        start = clock()
+        for _ in range(times):
+            np.matmul(one, other, out=result)
+        return (clock() - start) / times
+
+    return work
+
+
+def _best_seconds(work: Callable[[int], float], threads: int = 1) -> float:
+    """Seconds of the slowest thread when all do their work at once, the best of those that fit into the budget."""
     best = float("inf")
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(threads)))  # The first time pays for pages and for starting threads.
         deadline = time.perf_counter() + _BUDGET_S
         while best == float("inf") or time.perf_counter() < deadline:
-            start = time.perf_counter()
-            list(pool.map(work, range(threads)))
-            best = min(best, time.perf_counter() - start)
+            # A clock of coarse steps may show none.
+            best = min(best, max(pool.map(work, range(threads))) or best)
     return best
 
 
