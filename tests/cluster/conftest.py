@@ -54,12 +54,22 @@ class Cluster:
         done = self._kubectl(*arguments, stdin=stdin)
         return (done.stderr or done.stdout) if done.returncode else ""
 
-    def may(self, user: str, verb: str, resource: str, namespace: str) -> bool:
-        """Whether a user may do that; a resource may have a part, as in `pods/log`."""
-        whole, _, part = resource.partition("/")
-        options = [f"--subresource={part}"] if part else []
-        options += [f"--as={user}", f"--namespace={namespace}"]
-        return not self.refusal("auth", "can-i", verb, whole, *options)
+    def rights(self, user: str, namespace: str) -> set[tuple[str, str]]:
+        """The verbs and resources that a user has in a namespace, e.g. `("create", "deployments.apps")`."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": namespace},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+        asked = self.kubectl("create", f"--raw={path}", f"--as={user}", "--filename=-", stdin=json.dumps(review))
+        return {
+            (verb, f"{resource}.{group}" if group else resource)
+            for rule in json.loads(asked)["status"]["resourceRules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
 
     def manifest(self, release: str, namespace: str) -> str:
         """What Helm applied."""

@@ -143,9 +143,10 @@ def _start(layout: Layout) -> None:
 
 
 def _start_monitoring(layout: Layout, journal: Journal, logs: Path) -> None:
-    definitions = programs.definitions("prometheus-operator")
-    _kubectl(layout, "apply", "--server-side", f"--filename={definitions}")
-    _kubectl(layout, "wait", "--for=condition=Established", f"--filename={definitions}", "--timeout=60s")
+    folder = programs.definitions("prometheus-operator")
+    definitions = [f"--filename={folder / f'monitoring.coreos.com_{kind}.yaml'}" for kind in monitoring.KINDS]
+    _kubectl(layout, "apply", "--server-side", *definitions)
+    _kubectl(layout, "wait", "--for=condition=Established", *definitions, "--timeout=60s")
     _apply(layout, monitoring.objects(layout))
     for make in (
         monitoring.operator,

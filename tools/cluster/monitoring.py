@@ -18,6 +18,8 @@ from tools.cluster.layout import MONITORING, NODE_ADDRESS, Layout
 from tools.cluster.programs import program
 
 INSTANCE: Final = "nimify"
+KINDS: Final = ("prometheuses", "servicemonitors", "podmonitors", "probes", "prometheusrules")
+"""What the operator must find; the rest of its definitions are large, and nobody here writes such objects."""
 _DEBIAN_PROMETHEUS: Final = "v2.42.0"
 _ROOT: Final = Path(__file__).parents[2]
 _SERVICE_PORT: Final = 443
