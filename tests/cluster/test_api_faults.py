@@ -52,19 +52,26 @@ CASES: Final = {
 }
 
 
+@pytest.fixture(scope="module")
+def live(shell: Shell, namespace: Namespace, first: str) -> Namespace:
+    """The namespace with a revision in it; which one is all the same to these tests."""
+    shell("deploy", first, "--target", "kubernetes", "--namespace", namespace.name, *SMALL)
+    return namespace
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_an_api_server_that_errs_ends_no_deployment_halfway(
-    name: str, shell: Shell, deployed: Namespace, first: str, tmp_path: Path, load: Callable[[str], Load]
+    name: str, shell: Shell, live: Namespace, first: str, tmp_path: Path, load: Callable[[str], Load]
 ) -> None:
     """The new revision is live, or that of before is; never two of them, and no request is lost."""
     case = CASES[name]
-    before, pods = shell("status", "digits", "--json").json(), deployed.pods()
+    before, pods = shell("status", "digits", "--json").json(), live.pods()
     with (
-        load(deployed.address()) as clients,
-        faulty_api(deployed.cluster.layout.kubeconfig("deployer"), tmp_path) as (path, server),
+        load(live.address()) as clients,
+        faulty_api(live.cluster.layout.kubeconfig("deployer"), tmp_path) as (path, server),
     ):
         through = Shell(shell.folder, {**shell.environment, "KUBECONFIG": str(path)})
-        where = ("--target", "kubernetes", "--namespace", deployed.name, *SMALL)
+        where = ("--target", "kubernetes", "--namespace", live.name, *SMALL)
         if not case.applied:
             server.begin(case.fault)
         process = through.start("deploy", first, *where, "--set", f"podAnnotations.case=c{list(CASES).index(name)}")
@@ -83,21 +90,19 @@ def test_an_api_server_that_errs_ends_no_deployment_halfway(
     assert clients.failures == []
     after = shell("status", "digits", "--json").json()
     assert after["phase"] == "running"
-    assert len(deployed.pods()) == len(pods)
+    assert len(live.pods()) == len(pods)
     if case.status == REFUSED:
-        assert (deployed.pods(), after["revisions"]) == (pods, before["revisions"])
+        assert (live.pods(), after["revisions"]) == (pods, before["revisions"])
 
 
-def test_a_watch_that_breaks_off_does_not_end_stop(
-    shell: Shell, deployed: Namespace, first: str, tmp_path: Path
-) -> None:
+def test_a_watch_that_breaks_off_does_not_end_stop(shell: Shell, live: Namespace, first: str, tmp_path: Path) -> None:
     """Helm watches what it removes; cut three times, it looks again, and everything is gone at the end."""
-    with faulty_api(deployed.cluster.layout.kubeconfig("deployer"), tmp_path) as (path, server):
+    with faulty_api(live.cluster.layout.kubeconfig("deployer"), tmp_path) as (path, server):
         server.begin(Fault(CUT, path="watch=(true|1)", times=3))
         through = Shell(shell.folder, {**shell.environment, "KUBECONFIG": str(path)})
         through("stop", "digits", "--purge")
     assert server.met["GET"] == 3
-    assert deployed.get("deployments,services,networkpolicies")["items"] == []
-    where = ("--target", "kubernetes", "--namespace", deployed.name)
+    assert live.get("deployments,services,networkpolicies")["items"] == []
+    where = ("--target", "kubernetes", "--namespace", live.name)
     assert shell("status", "digits", *where, "--json", status=1).json()["phase"] == "absent"
     shell("deploy", first, *where, *SMALL)
