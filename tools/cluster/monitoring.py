@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from tools.cluster.daemons import Daemon
 from tools.cluster.layout import MONITORING, NODE_ADDRESS, Layout
-from tools.cluster.programs import program
+from tools.cluster.programs import program, prometheus_version
 
 INSTANCE: Final = "nimify"
 KINDS: Final = ("prometheuses", "servicemonitors", "podmonitors", "probes", "prometheusrules")
 """What the operator must find; the rest of its definitions are large, and nobody here writes such objects."""
-_DEBIAN_PROMETHEUS: Final = "v2.42.0"
 _ROOT: Final = Path(__file__).parents[2]
 _SERVICE_PORT: Final = 443
 _APIS: Final = {
@@ -47,7 +46,7 @@ def prometheus(layout: Layout) -> Daemon:
         "storage.tsdb.path": layout.state / "prometheus",
         "web.listen-address": f"127.0.0.1:{layout.ports['prometheus']}",
     }
-    command = ["/usr/bin/prometheus", "--web.enable-lifecycle", *_options(options)]
+    command = [program("prometheus"), "--web.enable-lifecycle", *_options(options)]
     return Daemon("prometheus", command, {})
 
 
@@ -162,7 +161,7 @@ def _instance(layout: Layout) -> dict[str, Any]:
         "metadata": {"name": INSTANCE, "namespace": MONITORING},
         "spec": {
             "replicas": 0,
-            "version": _DEBIAN_PROMETHEUS,
+            "version": f"v{prometheus_version()}",
             **{f"{kind}Selector": everything for kind in kinds},
             **{f"{kind}NamespaceSelector": everything for kind in kinds},
             "apiserverConfig": {

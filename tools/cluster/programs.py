@@ -16,6 +16,7 @@ from typing import Final
 RECIPE: Final = Path(__file__).with_name("binaries")
 _KUBERNETES: Final = "k8s.io/kubernetes"
 _OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator"
+_PROMETHEUS: Final = "github.com/prometheus/prometheus"
 _METRICS_SERVER: Final = "sigs.k8s.io/metrics-server"
 _ADAPTER: Final = "sigs.k8s.io/prometheus-adapter"
 _KEDA: Final = ("github.com/kedacore/keda/v2", "v2.20.2", "h1:SR60v8uIcelbveS8n/1jcl8tLdBBIbHMxmdOHw8tKqA=")
@@ -30,11 +31,13 @@ class GoProgram:
         package: What is built.
         module: Whose release stands in the go.mod of the recipe.
         recipe: A folder below `binaries`; modules that cannot agree on releases of their parts have one each.
+        tags: Of the build.
     """
 
     package: str
     module: str
     recipe: str = ""
+    tags: str = ""
 
 
 COMMANDS: Final = {
@@ -44,6 +47,10 @@ COMMANDS: Final = {
     },
     "pause": GoProgram("./pause", _KUBERNETES),
     "prometheus-operator": GoProgram(f"{_OPERATOR}/cmd/operator", _OPERATOR, "monitoring"),
+    # Debian's is built without the discovery in Kubernetes; this one without all others.
+    "prometheus": GoProgram(
+        f"{_PROMETHEUS}/cmd/prometheus", _PROMETHEUS, "monitoring", "remove_all_sd,enable_kubernetes_sd"
+    ),
     "metrics-server": GoProgram(f"{_METRICS_SERVER}/cmd/metrics-server", _METRICS_SERVER, "monitoring"),
     "prometheus-adapter": GoProgram(f"{_ADAPTER}/cmd/adapter", _ADAPTER, "custom-metrics"),
 }
@@ -62,7 +69,6 @@ _DEBIAN: Final = {
     "/usr/sbin/ip": "iproute2",
     "/usr/sbin/conntrack": "conntrack",
     "/usr/bin/socat": "socat",
-    "/usr/bin/prometheus": "prometheus",
 }
 """What must be there, and the package that brings it."""
 _VERSIONED: Final = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
@@ -75,6 +81,12 @@ class NotBuilt(Exception):
 def version() -> str:
     """The release of Kubernetes, e.g. `1.35.4`."""
     return _release(COMMANDS["kubectl"])
+
+
+def prometheus_version() -> str:
+    """The release of Prometheus, e.g. `3.13.0`: its module counts 0.313.0."""
+    _, minor, patch = map(int, _release(COMMANDS["prometheus"]).split("."))
+    return f"{minor // 100}.{minor % 100}.{patch}"
 
 
 def folder() -> Path:
@@ -176,7 +188,8 @@ def _compile(go: str, name: str) -> None:
     wanted, path = COMMANDS[name], _path(name)
     staged = path.with_name(f".{name}.{os.getpid()}")
     options = _link_options() if wanted.module == _KUBERNETES else "-s -w"
-    command = [go, "build", "-trimpath", "-p", "2", "-ldflags", options, "-o", str(staged), wanted.package]
+    flags = ["-trimpath", "-p", "2", "-tags", wanted.tags, "-ldflags", options]
+    command = [go, "build", *flags, "-o", str(staged), wanted.package]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
     path.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["nice", "-n", "15", *command], cwd=RECIPE / wanted.recipe, env=environment, check=False)

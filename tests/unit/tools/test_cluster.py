@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from tools.cluster.daemons import Daemon, DaemonFailed, await_that, crash, is_alive, start, stop_all
 from tools.cluster.journal import Journal
-from tools.cluster.programs import COMMANDS, DEFINITIONS, NotBuilt, definitions, program, version
+from tools.cluster.programs import (
+    COMMANDS,
+    DEFINITIONS,
+    NotBuilt,
+    definitions,
+    program,
+    prometheus_version,
+    version,
+)
 
 ROOT = Path(__file__).parents[3]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -67,6 +75,11 @@ def test_a_daemon_that_was_crashed_on_purpose_is_not_missed(tmp_path: Path) -> N
     start(Daemon("brief", [sys.executable, "-c", ""], {}), journal, tmp_path)
     with pytest.raises(DaemonFailed, match="brief ended"):
         await_that("something", lambda: False, journal, tmp_path)
+
+
+def test_the_operator_is_told_the_release_of_prometheus() -> None:
+    """The module of Prometheus counts its releases in another way than its users do."""
+    assert prometheus_version().startswith("3.")
 
 
 def test_what_is_missing_is_named_with_its_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
