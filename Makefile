@@ -82,7 +82,7 @@ test-container: $(VENV)/.ready .tools/triton/.ready ## images and the docker tar
 	$(BIN)/python tools/container_engine.py install
 	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
 
-cluster-build: $(VENV)/.ready tools ## build Kubernetes for test-cluster, once; takes a quarter of an hour and more
+cluster-build: $(VENV)/.ready tools ## build Kubernetes for test-cluster, once; takes half an hour and more
 	$(BIN)/python tools/container_engine.py install
 	$(BIN)/python -m tools.cluster build
 

@@ -13,19 +13,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
-from tests.cluster.load import Load
+from tests.cluster.load import Load, Question
 from tests.container.conftest import BASE, DockerEngine, base_archive, docker, one_nimify
 from tools.cluster import cluster as lifecycle
 from tools.cluster import programs
 from tools.cluster.layout import Layout
-from tritonclient.grpc import service_pb2
 
+from nimify.targets.kubernetes.pods import is_ready
 from nimify.targets.kubernetes.preflight import ROLE_FILE
 
 __all__ = ["base_archive", "docker", "one_nimify"]
@@ -44,15 +45,53 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run `kubectl`; its output."""
-        command = [programs.program("kubectl"), f"--kubeconfig={self.layout.kubeconfig('admin')}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+        done = self._kubectl(*arguments, stdin=stdin)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def refusal(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run `kubectl`; why the API server refuses, empty when it does not."""
+        done = self._kubectl(*arguments, stdin=stdin)
+        return (done.stderr or done.stdout) if done.returncode else ""
+
+    def rights(self, user: str, namespace: str) -> set[tuple[str, str]]:
+        """The verbs and resources that a user has in a namespace, e.g. `("create", "deployments.apps")`."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": namespace},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+        asked = self.kubectl("create", f"--raw={path}", f"--as={user}", "--filename=-", stdin=json.dumps(review))
+        return {
+            (verb, f"{resource}.{group}" if group else resource)
+            for rule in json.loads(asked)["status"]["resourceRules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    def manifest(self, release: str, namespace: str) -> str:
+        """What Helm applied."""
+        command = [str(ROOT / ".tools" / "bin" / "helm"), f"--kubeconfig={self.layout.kubeconfig('admin')}"]
+        command += [f"--namespace={namespace}", "get", "manifest", release]
+        return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=True).stdout
+
+    def namespace_labels(self, name: str) -> dict[str, str]:
+        """The labels of a namespace."""
+        labels: dict[str, str] = json.loads(self.kubectl("get", "namespace", name, "--output=json"))["metadata"][
+            "labels"
+        ]
+        return labels
 
     def apply(self, namespace: str, *documents: dict[str, Any]) -> None:
         """Apply documents in a namespace."""
         options = ("--server-side", f"--namespace={namespace}", "--filename=-")
         self.kubectl("apply", *options, stdin=yaml.safe_dump_all(documents))
+
+    def _kubectl(self, *arguments: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
+        command = [programs.program("kubectl"), f"--kubeconfig={self.layout.kubeconfig('admin')}", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
 
 
 @dataclass(frozen=True)
@@ -84,8 +123,14 @@ class Namespace:
 
     def pods(self) -> set[str]:
         """The names of the pods that are not going."""
-        items = self.get("pods")["items"]
-        return {str(pod["metadata"]["name"]) for pod in items if "deletionTimestamp" not in pod["metadata"]}
+        return {str(pod["metadata"]["name"]) for pod in self._staying()}
+
+    def ready_pods(self) -> set[str]:
+        """The names of those of them that are ready."""
+        return {str(pod["metadata"]["name"]) for pod in self._staying() if is_ready(pod)}
+
+    def _staying(self) -> list[Any]:
+        return [pod for pod in self.get("pods")["items"] if "deletionTimestamp" not in pod["metadata"]]
 
 
 @dataclass(frozen=True)
@@ -182,10 +227,10 @@ def make_revision(shell: Shell, cluster: Cluster) -> MakeRevision:
     """Create a bundle, build its image and push it; the name of the bundle's folder. Each is made once."""
     made: set[str] = set()
 
-    def make(name: str, *options: str) -> str:
+    def make(name: str, *options: str, model: Path = MODEL, service: str = "digits") -> str:
         if name not in made:
-            shell("create", str(MODEL), "--name", "digits", "--output", name, *options)
-            tag = f"{cluster.layout.registry}/team/digits:{name}"
+            shell("create", str(model), "--name", service, "--output", name, *options)
+            tag = f"{cluster.layout.registry}/team/{service}:{name}"
             building = ("--builder", "docker", "--base", BASE, "--network", "host")
             shell("build", name, "--tag", tag, "--push", *building)
             made.add(name)
@@ -209,9 +254,9 @@ def second(make_revision: MakeRevision) -> str:
 _NUMBERS: Final = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def namespace(cluster: Cluster) -> Iterator[Namespace]:
-    """A namespace, which goes with the tests of a module."""
+@contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """A namespace of one's own."""
     name = f"team-{os.getpid()}-{next(_NUMBERS)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.apply(name, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -227,6 +272,20 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
+@pytest.fixture(scope="module")
+def namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """A namespace, which goes with the tests of a module."""
+    with new_namespace(cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def empty_namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """A namespace in which nothing was ever deployed."""
+    with new_namespace(cluster) as made:
+        yield made
+
+
 @pytest.fixture
 def deployed(shell: Shell, namespace: Namespace, first: str) -> Namespace:
     """The namespace with the first revision live in it."""
@@ -237,9 +296,5 @@ def deployed(shell: Shell, namespace: Namespace, first: str) -> Namespace:
 @pytest.fixture
 def load(shell: Shell, first: str) -> Callable[[str], Load]:
     """Clients of the service at an address."""
-    body = (shell.folder / first / "golden" / "batch-1.request.json").read_bytes()
-    (given,) = json.loads(body)["inputs"]
-    message = service_pb2.ModelInferRequest(model_name="digits")
-    tensor = message.inputs.add(name=given["name"], datatype=given["datatype"], shape=given["shape"])
-    tensor.contents.fp32_contents.extend(given["data"])
-    return lambda address: Load(address, body, message.SerializeToString())
+    question = Question.golden(shell.folder / first, "digits")
+    return lambda address: Load(address, question)

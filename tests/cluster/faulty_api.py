@@ -1,9 +1,9 @@
-"""Stands before the API server, passes on what is asked, and answers some requests itself, with an error."""
+"""Stands before the API server, passes on what is asked, and does to some requests what it was told to."""
 
 from __future__ import annotations
 
 import json
-import random
+import re
 import socket
 import socketserver
 import ssl
@@ -11,37 +11,58 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import trustme
 
-_REASONS: Final = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError"}
+SILENCE: Final = "silence"
+"""The request is taken, and never answered."""
+CUT: Final = "cut"
+"""The answer breaks off in the middle, as that of a watch does when its connection is lost."""
+_REASONS: Final = {"401": "Unauthorized", "409": "Conflict", "429": "TooManyRequests", "500": "InternalError"}
 _HEAD_END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to the first requests of each verb that fit.
+
+    Attributes:
+        kind: A status of `_REASONS`, SILENCE or CUT.
+        verbs: Whose requests.
+        path: What their target holds, as a regular expression.
+        times: How many of each verb.
+    """
+
+    kind: str
+    verbs: tuple[str, ...] = ("GET",)
+    path: str = ""
+    times: int = 1
 
 
 class FaultyApi(socketserver.ThreadingTCPServer):
     """A proxy that speaks HTTPS to its clients: over plain HTTP they would keep their tokens to themselves.
 
     Attributes:
-        faults: How often which status was made up.
+        met: How many requests of which verb a fault really happened to.
     """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, url: str, authority: Path, statuses: tuple[int, ...], share: float, seed: int) -> None:
+    def __init__(self, url: str, authority: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.upstream = (str(urlsplit(url).hostname), int(urlsplit(url).port or 443))
         self.trust = ssl.create_default_context(cafile=str(authority))
         self.authority = trustme.CA()
         self._identity = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.authority.issue_cert("127.0.0.1").configure_cert(self._identity)
-        self.faults: Counter[int] = Counter()
-        self._statuses = statuses
-        self._share = share
-        self._random = random.Random(seed)
+        self.met: Counter[str] = Counter()
+        self._fault: Fault | None = None
         self._lock = threading.Lock()
 
     def get_request(self) -> tuple[ssl.SSLSocket, tuple[str, int]]:
@@ -50,15 +71,24 @@ class FaultyApi(socketserver.ThreadingTCPServer):
         wrapped = self._identity.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return wrapped, address
 
-    def verdict(self, method: str) -> int:
-        """The status to make up for a request; 0 to pass it on. Only what writes can conflict."""
+    def handle_error(self, *_: object) -> None:
+        """Clients that go away are none of the test's business."""
+
+    def begin(self, fault: Fault) -> None:
+        """From now on, this happens."""
         with self._lock:
-            if self._random.random() >= self._share:
-                return 0
-            fitting = [status for status in self._statuses if status != 409 or method in {"PUT", "PATCH"}]
-            status = self._random.choice(fitting) if fitting else 0
-            self.faults[status] += 1
-            return status
+            self._fault = fault
+
+    def verdict(self, verb: str, target: str) -> str:
+        """What to do to a request; empty to pass it on."""
+        with self._lock:
+            fault = self._fault
+            if fault is None or verb not in fault.verbs or not re.search(fault.path, target):
+                return ""
+            if self.met[verb] >= fault.times:
+                return ""
+            self.met[verb] += 1
+            return fault.kind
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -73,10 +103,16 @@ class _Connection(socketserver.BaseRequestHandler):
             if not data:
                 return
             head += data
-        if status := self.server.verdict(head.split(b" ", 1)[0].decode()):
-            self.request.sendall(_fault(status))
-            return
         lines, _, rest = head.partition(_HEAD_END)
+        verb, target, _ = lines.split(b"\r\n", 1)[0].decode().split(" ", 2)
+        fault = self.server.verdict(verb, target)
+        if fault == SILENCE:
+            while self.request.recv(65536):
+                pass
+            return
+        if fault and fault != CUT:
+            self._refuse(fault, lines, rest)
+            return
         if b"\r\nupgrade:" not in lines.lower():
             kept = [line for line in lines.split(b"\r\n") if not line.lower().startswith(b"connection:")]
             lines = b"\r\n".join([*kept, b"Connection: close"])
@@ -88,43 +124,61 @@ class _Connection(socketserver.BaseRequestHandler):
             upstream.sendall(lines + _HEAD_END + rest)
             onward = threading.Thread(target=_copy, args=(self.request, upstream), daemon=True)
             onward.start()
-            _copy(upstream, self.request)
+            if fault == CUT:
+                answer = b""
+                while _HEAD_END not in answer[:-1] and (data := upstream.recv(65536)):
+                    answer += data
+                self.request.sendall(answer[: answer.find(_HEAD_END) + len(_HEAD_END) + 1])
+                _end(self.request, upstream)
+            else:
+                _copy(upstream, self.request)
             onward.join()
+
+    def _refuse(self, status: str, lines: bytes, rest: bytes) -> None:
+        """Answer with an error, after all of the request has been read: a reset would lose the answer."""
+        length = _LENGTH.search(lines)
+        left = (int(length[1]) if length else 0) - len(rest)
+        while left > 0 and (data := self.request.recv(65536)):
+            left -= len(data)
+        self.request.sendall(_error(status))
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """Copy to the end of either, and end both; an SSLSocket's own `shutdown` would go on in plain text."""
+    """Copy to the end of either, and end both."""
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
-    for end in (source, sink):
+    _end(source, sink)
+
+
+def _end(*sockets: socket.socket) -> None:
+    """End both directions; an SSLSocket's own `shutdown` would go on in plain text."""
+    for one in sockets:
         with suppress(OSError):
-            socket.socket.shutdown(end, socket.SHUT_RDWR)
+            socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
-def _fault(status: int) -> bytes:
+def _error(status: str) -> bytes:
     body = {
         "kind": "Status",
         "apiVersion": "v1",
         "status": "Failure",
         "reason": _REASONS[status],
         "message": f"made up by the test: {_REASONS[status]}",
-        "code": status,
+        "code": int(status),
     }
     content = json.dumps(body).encode()
-    more = "Retry-After: 1\r\n" if status == 429 else ""
+    more = "Retry-After: 1\r\n" if status == "429" else ""
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n{more}"
     return f"{head}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode() + content
 
 
 @contextmanager
-def faulty_api(
-    kubeconfig: Path, folder: Path, *, statuses: tuple[int, ...], share: float, seed: int
-) -> Iterator[tuple[Path, FaultyApi]]:
-    """A kubeconfig file that leads through a proxy which makes up a share of the answers."""
+def faulty_api(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, FaultyApi]]:
+    """A kubeconfig file that leads through a proxy, which does nothing by itself until it is told to."""
     document = json.loads(kubeconfig.read_text())
     cluster = document["clusters"][0]["cluster"]
-    with FaultyApi(cluster["server"], Path(cluster.pop("certificate-authority")), statuses, share, seed) as server:
+    with FaultyApi(cluster["server"], Path(cluster.pop("certificate-authority"))) as server:
         authority = folder / "faulty.crt"
         server.authority.cert_pem.write_to_path(authority)
         cluster |= {"server": f"https://127.0.0.1:{server.server_address[1]}", "certificate-authority": str(authority)}

@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import onnx
 import pytest
-from tests.cluster.conftest import SMALL
+from onnx import numpy_helper
+from tests.cluster.conftest import MODEL, SMALL
+from tests.cluster.load import WRONG
+from tests.cluster.waiting import await_that
 
 if TYPE_CHECKING:
-    from tests.cluster.conftest import Cluster, Namespace, Shell
+    from tests.cluster.conftest import Cluster, MakeRevision, Namespace, Shell
     from tests.cluster.load import Load
     from tests.container.conftest import DockerEngine
 
@@ -83,3 +87,28 @@ def test_a_bad_revision_ends_early_and_loses_no_request(
     assert pods <= deployed.pods()
     assert took_s < EARLY_S
     assert shell("status", "digits", "--json").json()["phase"] == "running"
+
+
+@pytest.fixture(scope="module")
+def other_weights(cluster: Cluster, make_revision: MakeRevision, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of the same service with other weights."""
+    model = onnx.load(MODEL)
+    for weight in model.graph.initializer:
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 2, weight.name))
+    path = tmp_path_factory.mktemp("other") / "digits.onnx"
+    onnx.save(model, path)
+    return f"{cluster.layout.registry}/team/digits:{make_revision('other', model=path)}"
+
+
+def test_a_revision_that_answers_wrongly_is_undone(
+    shell: Shell, deployed: Namespace, first: str, other_weights: str, load: Callable[[str], Load]
+) -> None:
+    """It is ready, and its golden requests tell; until then some clients got its answers, and none got none."""
+    where = ("--target", "kubernetes", "--namespace", deployed.name, *SMALL)
+    with load(deployed.address()) as clients:
+        refused = shell("deploy", first, *where, "--image", other_weights, status=ROLLED_BACK)
+    assert "golden request" in refused.said
+    assert [what for what in clients.failures if not what.startswith(WRONG)] == []
+    with load(deployed.address()) as again:
+        await_that(lambda: sum(again.answered.values()) > 100, lambda: again.answered)
+    assert again.failures == []

@@ -1,33 +1,22 @@
-"""A cluster that has its troubles: an API server that errs or dies, a deployer that is killed, two at once."""
+"""A cluster that has its troubles: two deployers at once, one that is killed, and parts that die or are full."""
 
 from __future__ import annotations
 
-import subprocess
+import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.cluster.conftest import SMALL, Shell
-from tests.cluster.faulty_api import faulty_api
+from tests.cluster.conftest import SMALL
+from tests.cluster.waiting import await_that, read_until
 from tools.cluster import cluster as lifecycle
 
 if TYPE_CHECKING:
-    from tests.cluster.conftest import Namespace
+    from tests.cluster.conftest import Cluster, MakeRevision, Namespace, Shell
     from tests.cluster.load import Load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-REFUSED: Final = 10
-
-
-def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """What a command says up to a line that holds some words."""
-    said = ""
-    for line in process.stderr or ():
-        said += line
-        if words in line:
-            return said
-    raise AssertionError(said)
+REFUSED, ROLLED_BACK, DEGRADED = 10, 11, 12
 
 
 @pytest.fixture
@@ -77,21 +66,87 @@ def test_an_api_server_that_dies_in_between_is_waited_for(
     assert clients.failures == []
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_an_api_server_that_errs_is_no_failed_rollout(
-    seed: int, shell: Shell, where: tuple[str, ...], deployed: Namespace, first: str,
-    tmp_path: Path, load: Callable[[str], Load],
-) -> None:  # fmt: skip
-    """With one answer of fifty an error, a command ends with the new revision live, or says that nothing changed."""
-    kubeconfig = deployed.cluster.layout.kubeconfig("deployer")
-    proxy = faulty_api(kubeconfig, tmp_path, statuses=(409, 429, 500), share=0.02, seed=seed)
-    with load(deployed.address()) as clients, proxy as (path, server):
-        through = Shell(shell.folder, {**shell.environment, "KUBECONFIG": str(path)})
-        process = through.start("deploy", first, *where, "--set", f"replicaCount={2 + seed}")
-        _, said = process.communicate(timeout=900)
-    print(f"seed {seed}: {dict(server.faults)}, status {process.returncode}: {said}")  # noqa: T201
-    assert process.returncode in {0, REFUSED}, said
-    assert "Traceback" not in said
-    assert "You may not" not in said
+def test_a_registry_that_is_down_rolls_back(
+    shell: Shell, where: tuple[str, ...], deployed: Namespace, make_revision: MakeRevision, load: Callable[[str], Load]
+) -> None:
+    """The reason is said, what was live answers on, and when the registry is back the same command goes through."""
+    new = make_revision("unpulled", "--max-batch-size", "4")
+    with load(deployed.address()) as clients:
+        lifecycle.crash_registry(deployed.cluster.layout)
+        try:
+            refused = shell("deploy", new, *where, status=ROLLED_BACK)
+        finally:
+            lifecycle.restart_registry(deployed.cluster.layout)
+        assert "ImagePullBackOff" in refused.said
+        shell("deploy", new, *where)
     assert clients.failures == []
+
+
+def test_a_quota_that_is_used_up_rolls_back(
+    shell: Shell, where: tuple[str, ...], deployed: Namespace, first: str, load: Callable[[str], Load]
+) -> None:
+    """No pod of the new revision can be made; the command says so and does not wait for the time to be over."""
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "full"},
+        "spec": {"hard": {"pods": str(len(deployed.pods()))}},
+    }
+    deployed.cluster.apply(deployed.name, quota)
+    deleted = ("delete", "resourcequota", "full", f"--namespace={deployed.name}")
+    try:
+        await_that(lambda: bool(deployed.get("resourcequota", "full").get("status")), lambda: "no quota")
+        with load(deployed.address()) as clients:
+            refused = shell("deploy", first, *where, "--set", "logLevel=debug", status=ROLLED_BACK)
+    finally:
+        deployed.cluster.kubectl(*deleted)
+    assert "exceeded quota" in refused.said
+    assert clients.failures == []
+
+
+def test_a_first_revision_that_fails_leaves_nothing(shell: Shell, empty_namespace: Namespace, first: str) -> None:
+    """There is nothing to go back to, so what was begun is removed, and the next one may be the first."""
+    where = ("--target", "kubernetes", "--namespace", empty_namespace.name, *SMALL)
+    missing = f"{empty_namespace.cluster.layout.registry}/team/digits:missing"
+    refused = shell("deploy", first, *where, "--image", missing, status=REFUSED)
+    assert "nothing ran before" in refused.said
+    assert empty_namespace.get("deployments,services,networkpolicies")["items"] == []
+    shell("deploy", first, *where)
+
+
+def test_a_rollback_that_fails_says_in_which_state_it_leaves(
+    shell: Shell, where: tuple[str, ...], deployed: Namespace, first: str, load: Callable[[str], Load], cluster: Cluster
+) -> None:
+    """With the record of every earlier revision gone, the old pods answer on, and the status says: degraded."""
+    missing = f"{cluster.layout.registry}/team/digits:missing"
+    records = [item["metadata"]["name"] for item in deployed.get("secrets", "--selector=owner=helm")["items"]]
+    with load(deployed.address()) as clients:
+        one = shell.start("deploy", first, *where, "--image", missing)
+        said = read_until(one, "is applied")
+        cluster.kubectl("delete", "secret", *records, f"--namespace={deployed.name}")
+        _, rest = one.communicate(timeout=600)
+    assert one.returncode == DEGRADED, said + rest
+    assert "Going back failed, too" in rest
+    assert clients.failures == []
+    shell("deploy", first, *where)
     assert shell("status", "digits", "--json").json()["phase"] == "running"
+
+
+def test_evictions_wait_for_a_pod_that_answers(deployed: Namespace, load: Callable[[str], Load]) -> None:
+    """Of two pods one may be evicted; the other may only go when there are two again, and no request is lost."""
+    pods = sorted(deployed.pods())
+    with load(deployed.address()) as clients:
+        assert evicted(deployed, pods[0])
+        assert not evicted(deployed, pods[1])
+        await_that(lambda: evicted(deployed, pods[1]), lambda: deployed.get("pods"))
+        await_that(lambda: len(deployed.ready_pods() - set(pods)) == len(pods), lambda: deployed.get("pods"))
+    assert clients.failures == []
+
+
+def evicted(namespace: Namespace, pod: str) -> bool:
+    """Ask for the eviction of a pod; whether it is granted."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace.name}}
+    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
+    refusal = namespace.cluster.refusal("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+    assert not refusal or "disruption budget" in refusal, refusal
+    return not refusal

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import trustme
-from tools.cluster.layout import NODE, NODE_ADDRESS, Layout
+from tools.cluster.layout import MONITORING, NODE, NODE_ADDRESS, Layout
 
 USERS: Final = {
     "admin": ("admin", "system:masters"),
@@ -16,6 +16,8 @@ USERS: Final = {
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
+    # For what stands in for pods of an administrator's: the operator, Prometheus and the metrics APIs.
+    "monitoring": ("monitoring", "system:masters"),
     # May do nothing until somebody binds a Role to it: whom the tests deploy as.
     "deployer": ("deployer", ""),
 }
@@ -35,12 +37,16 @@ def write_credentials(layout: Layout) -> None:
     # What the API server shows to kubelet.
     _write(folder / "api-client", authority.issue_cert("api", common_name="api", organization_name="system:masters"))
     _write(folder / "accounts", authority.issue_cert("accounts"))
+    # What the metrics APIs show to the API server.
+    for name in ("metrics", "custom-metrics"):
+        _write(folder / name, authority.issue_cert(f"{name}.{MONITORING}.svc"))
     front = trustme.CA(organization_name="nimify test cluster's aggregator")
     front.cert_pem.write_to_path(folder / "front-ca.crt")
     _write(folder / "front", front.issue_cert("front-proxy", common_name="front-proxy"))
     tokens = {name: secrets.token_urlsafe(24) for name in USERS}
     lines = [f'{tokens[name]},{user},{name},"{group}"\n' for name, (user, group) in USERS.items()]
     (folder / "tokens.csv").write_text("".join(lines), encoding="utf-8")
+    (folder / "monitoring.token").write_text(tokens["monitoring"], encoding="utf-8")
     for name, token in tokens.items():
         _write_kubeconfig(layout.kubeconfig(name), layout, token)
 

@@ -63,7 +63,7 @@ def await_that(what: str, holds: Callable[[], bool], journal: Journal, logs: Pat
     while not holds():
         latest = {name: (process, started) for name, process, started in reversed(journal.entries("daemon"))}
         for name, (process, started) in latest.items():
-            if not is_alive(process, started):
+            if started and not is_alive(process, started):
                 raise DaemonFailed(f"{name} ended.\n{_tail(logs / f'{name}.log')}")
         if time.monotonic() > deadline_s:
             raise DaemonFailed(f"{what}: not within {_READY_S:g} seconds; the logs lie in {logs}.")
@@ -84,12 +84,13 @@ def stop_all(journal: Journal) -> None:
 
 
 def crash(name: str, journal: Journal) -> None:
-    """End a daemon as a crash would."""
+    """End a daemon as a crash would; it is not missed until it is started again."""
     for found, process, started in journal.entries("daemon"):
         if found == name and is_alive(process, started):
             os.kill(process, signal.SIGKILL)
             while is_alive(process, started):
                 time.sleep(0.05)
+            journal.note("daemon", name, process, "")
 
 
 def is_alive(process: int, started: str) -> bool:

@@ -15,6 +15,8 @@ POD_NETWORK: Final = "10.251.0.0/24"
 SERVICE_NETWORK: Final = "10.252.0.0/24"
 CGROUP: Final = "nimify-cluster"
 """Pods live below a group of this name; what runs there is ours."""
+MONITORING: Final = "monitoring"
+"""The namespace of what monitors; charts of bundles let in those who scrape from there."""
 PAUSE_IMAGE: Final = "localhost/nimify-pause:1"
 _PORTS: Final = (
     "etcd",
@@ -27,6 +29,10 @@ _PORTS: Final = (
     "proxy_health",
     "proxy_metrics",
     "registry",
+    "prometheus",
+    "operator",
+    "metrics",
+    "custom_metrics",
 )
 
 
@@ -51,6 +57,11 @@ class Layout:
     def registry(self) -> str:
         """Host and port of the image registry."""
         return f"127.0.0.1:{self.ports['registry']}"
+
+    @property
+    def prometheus(self) -> str:
+        """The URL of Prometheus."""
+        return f"http://127.0.0.1:{self.ports['prometheus']}"
 
     @property
     def containerd(self) -> Path:

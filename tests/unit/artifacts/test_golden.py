@@ -43,6 +43,16 @@ def test_recorded_cases_come_back_exactly(kind: str, prepare: Prepare, tmp_path:
                 assert tensors[name].tolist() == array.tolist()
 
 
+def test_no_case_has_more_rows_than_the_service_takes(prepare: Prepare) -> None:
+    """With a batch of one, a request of three rows would be refused, and the bundle would break its own promise."""
+    prepared = prepare("tiny", batching={"max_batch_size": 1})
+
+    names = {artifact.path for artifact in golden_artifacts(prepared.plan, prepared.analysis.golden)}
+
+    assert {case.name for case in prepared.analysis.golden} == {"batch-1", "batch-3"}
+    assert names == {"golden/golden.json", "golden/batch-1.request.json", "golden/batch-1.response.json"}
+
+
 @pytest.mark.parametrize(("kind", "suffix"), [("tiny", "json"), ("strings", "json"), ("fp16", "bin"), ("image", "bin")])
 def test_json_is_used_where_it_can_carry_the_tensors(kind: str, suffix: str, prepare: Prepare) -> None:
     """FP16 has no JSON form in the protocol, and images would be long."""

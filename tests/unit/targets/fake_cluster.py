@@ -2,7 +2,8 @@
 
 State is one JSON file, FAKE_CLUSTER. The tag of the image decides what becomes of a revision: `good`, `pull`, `crash`,
 `probe`, `unschedulable`, `quota`, `deadline`. `forbidden` lists what can-i denies, `port` is where port-forward leads
-to, `fail` maps the beginning of a command to an error that it ends with, `calls` is what was asked.
+to, `fail` maps the beginning of a command to an error that it ends with, and `fail_once` does so for one time, `kinds`
+are known beside the usual ones, `calls` is what was asked.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ def kubectl(verb: str, arguments: list[str]) -> None:
         say("nim_ready 1")
     elif what.startswith("--raw="):
         path = what.removeprefix("--raw=")
-        known = KINDS.get(path)
+        known = (KINDS | STATE.get("kinds", {})).get(path)
         if known is None:
             die("Error from server (NotFound): the server could not find the requested resource")
         say(json.dumps({"resources": [{"kind": kind} for kind in known]}))
@@ -218,6 +219,11 @@ def main() -> None:
     line = " ".join([program, *arguments])
     with FILE.with_name("calls").open("a") as calls:
         calls.write(f"{line}\n")
+    for beginning, message in STATE.get("fail_once", {}).items():
+        if line.startswith(beginning):
+            del STATE["fail_once"][beginning]
+            save()
+            die(message)
     for beginning, message in STATE.get("fail", {}).items():
         if line.startswith(beginning):
             die(message)

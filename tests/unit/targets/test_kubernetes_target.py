@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("state")
 MakeBundle = Callable[..., Path]
 LEASES = "leases.coordination.k8s.io"
 FAKE = Path(__file__).with_name("fake_cluster.py")
+TEMPLATES = Path(str(files("nimify.artifacts.chart") / "static" / "templates"))
 
 
 class FakeCluster:
@@ -102,6 +104,15 @@ def test_a_release_is_applied_on_the_server_watched_and_proven(bundle: Path, clu
 
 
 @pytest.mark.usefixtures("served")
+@pytest.mark.usefixtures("served")
+def test_a_connection_to_a_pod_that_fails_is_tried_again(bundle: Path, cluster: FakeCluster) -> None:
+    """An API server that errs once while a pod is proven is no reason to undo the revision."""
+    cluster.set(fail_once={"kubectl port-forward": "error: error upgrading connection: etcd is away"})
+
+    assert deployed(bundle, "good").deployment.phase is Phase.RUNNING
+    assert len([call for call in cluster.calls if call.startswith("kubectl port-forward")]) == 2
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_namespace_is_made_only_where_there_is_none(there: bool, bundle: Path, cluster: FakeCluster) -> None:
     """Helm would apply one that is there, which the deployer's Role does not allow."""
@@ -376,6 +387,37 @@ def test_the_role_holds_what_is_asked_for() -> None:
     assert ("create", "pods/portforward") in asked
     assert ("patch", "deployments.apps") in asked
     assert not [resource for verb, resource in asked if "*" in (verb, resource)]
+
+
+def test_the_role_covers_everything_that_the_chart_can_make() -> None:
+    """Whatever a template of the chart makes, whoever has the Role may create."""
+    resources = {resource.partition(".")[0] for verb, resource in permissions() if verb == "create"}
+    kinds = {kind for path in TEMPLATES.glob("*.yaml") for _, kind in kinds_of(path.read_text())}
+
+    assert "ScaledObject" in kinds
+    assert {plural(kind) for kind in kinds | {"ServiceMonitor", "PodMonitor"}} <= resources
+
+
+def test_permissions_for_operators_are_asked_for_where_the_chart_wants_one(bundle: Path, cluster: FakeCluster) -> None:
+    """Who has no monitoring needs no right to it; who has, is told before anything is done."""
+    cluster.set(forbidden=["create servicemonitors.monitoring.coreos.com"])
+    order = order_for(bundle, image="registry.example.com/tiny:good")
+    assert foresee("kubernetes", order).errors == ()
+
+    cluster.set(
+        extra=[["monitoring.coreos.com/v1", "ServiceMonitor"]],
+        kinds={"/apis/monitoring.coreos.com/v1": ["ServiceMonitor"]},
+    )
+    (finding,) = foresee("kubernetes", order).errors
+
+    assert finding.code == "kubernetes.permissions"
+    assert "create servicemonitors.monitoring.coreos.com" in finding.message
+
+
+def plural(kind: str) -> str:
+    """The resource of a kind."""
+    word = kind.lower()
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("s") else f"{word}s"
 
 
 def test_what_helm_deletes_it_may_watch_go() -> None:

@@ -6,9 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.cluster.daemons import Daemon, is_alive, start, stop_all
+import pytest
+from tools.cluster.daemons import Daemon, DaemonFailed, await_that, crash, is_alive, start, stop_all
 from tools.cluster.journal import Journal
-from tools.cluster.programs import version
+from tools.cluster.programs import (
+    COMMANDS,
+    DEFINITIONS,
+    NotBuilt,
+    definitions,
+    program,
+    prometheus_version,
+    version,
+)
 
 ROOT = Path(__file__).parents[3]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -54,3 +63,31 @@ def test_the_release_is_that_of_the_pinned_modules() -> None:
     assert len(replaced) > 25
     assert {words[-1] for words in replaced} == {f"v0.{minor}"}
     assert (ROOT / "tools/cluster/binaries/go.sum").is_file()
+
+
+def test_a_daemon_that_was_crashed_on_purpose_is_not_missed(tmp_path: Path) -> None:
+    """Others are: what is waited for could depend on them."""
+    journal, answers = Journal(tmp_path / "journal"), iter([False, True])
+    start(Daemon("sleeper", SLEEP, {}), journal, tmp_path)
+    crash("sleeper", journal)
+    await_that("something", lambda: next(answers), journal, tmp_path)
+
+    start(Daemon("brief", [sys.executable, "-c", ""], {}), journal, tmp_path)
+    with pytest.raises(DaemonFailed, match="brief ended"):
+        await_that("something", lambda: False, journal, tmp_path)
+
+
+def test_the_operator_is_told_the_release_of_prometheus() -> None:
+    """The module of Prometheus counts its releases in another way than its users do."""
+    assert prometheus_version().startswith("3.")
+
+
+def test_what_is_missing_is_named_with_its_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is ordered by release, so that another one is built anew."""
+    monkeypatch.setenv("NIMIFY_CLUSTER_CACHE", str(tmp_path))
+    for name in COMMANDS:
+        with pytest.raises(NotBuilt, match=r"v\d+\.\d+\.\d+/" + name):
+            program(name)
+    for name in DEFINITIONS:
+        with pytest.raises(NotBuilt, match=name + r"-v\d+\.\d+\.\d+/definitions"):
+            definitions(name)

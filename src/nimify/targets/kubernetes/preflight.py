@@ -20,6 +20,10 @@ ROLE_FILE: Final = Path(__file__).with_name("deployer.yaml")
 _OLDEST_HELM: Final = 4
 _OLDEST_KUBERNETES: Final = (1, 29)
 _AT_ONCE: Final = 8
+_OPTIONAL: Final = frozenset(
+    {"external-secrets.io", "gateway.networking.k8s.io", "keda.sh", "monitoring.coreos.com", "resource.k8s.io"}
+)
+"""API groups that the chart writes to only where its values ask for it."""
 _VERSION: Final = re.compile(r"v?(?P<major>\d+)\.(?P<minor>\d+)")
 
 
@@ -49,11 +53,17 @@ def cluster_findings(cluster: Cluster) -> list[Finding]:
     if version is not None and (int(version["major"]), int(version["minor"])) < _OLDEST_KUBERNETES:
         message = f"The cluster runs Kubernetes {version[0]}; the chart is made for 1.29 and newer."
         findings.append(Finding("kubernetes.version", Severity.ERROR, message, "Use a newer cluster."))
-    return [*findings, *_permission_findings(cluster)]
+    return [
+        *findings,
+        *_permission_findings(cluster, [asked for asked in permissions() if _group(asked[1]) not in _OPTIONAL]),
+    ]
 
 
 def kind_findings(cluster: Cluster, manifests: str) -> Iterator[Finding]:
-    """The kinds of the manifests that the cluster does not know, such as those of operators that are not installed."""
+    """The kinds of the manifests that the cluster does not know, such as those of operators that are not installed.
+
+    And what we may not do with those that it knows.
+    """
     known: dict[str, set[str]] = {}
     for api_version, kind in sorted(kinds_of(manifests)):
         if api_version not in known:
@@ -62,6 +72,9 @@ def kind_findings(cluster: Cluster, manifests: str) -> Iterator[Finding]:
             message = f"The cluster does not know {kind} of {api_version}."
             remedy = "Install the operator that brings it, or turn that part of the chart off with --set."
             yield Finding("kubernetes.unknown-kind", Severity.ERROR, message, remedy)
+    used = {api_version.partition("/")[0] for api_version, kinds in known.items() if kinds} & _OPTIONAL
+    wanted = [(verb, resource) for verb, resource in permissions() if _group(resource) in used]
+    yield from _permission_findings(cluster, wanted)
 
 
 def kinds_of(manifests: str) -> set[tuple[str, str]]:
@@ -97,6 +110,11 @@ def permissions() -> list[tuple[str, str]]:
     ]
 
 
+def _group(resource: str) -> str:
+    """The API group of a resource, e.g. `apps` of `deployments.apps`; empty for the oldest one."""
+    return resource.partition(".")[2]
+
+
 def _telling(wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """One verb for each resource: whoever may create may do the rest, and asking for all would take too long."""
     verbs: dict[str, str] = {}
@@ -117,10 +135,10 @@ def _helm_findings(helm: Release) -> Iterator[Finding]:
         yield Finding("kubernetes.helm", Severity.ERROR, message, "Install Helm 4.")
 
 
-def _permission_findings(cluster: Cluster) -> Iterator[Finding]:
+def _permission_findings(cluster: Cluster, wanted: list[tuple[str, str]]) -> Iterator[Finding]:
     """One finding for all that is not allowed: an administrator mends it in one step."""
     try:
-        asked = _telling(permissions())
+        asked = _telling(wanted)
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             allowed = list(pool.map(lambda pair: cluster.may(*pair), asked))
         refused = [f"{verb} {resource}" for (verb, resource), may in zip(asked, allowed, strict=True) if not may]

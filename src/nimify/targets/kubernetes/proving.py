@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,9 @@ from nimify.targets.verification import Unfit, verify
 
 _MOST: Final = 3
 """Pods of one revision are alike; a few of them prove it."""
+_TRIES: Final = 3
+"""A connection through the API server may fail where the pod does not."""
+_PAUSE_S: Final = 2.0
 
 
 def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None, progress: Progress) -> None:
@@ -30,8 +34,19 @@ def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None
     for pod in pods[:_MOST]:
         name = str(pod["metadata"]["name"])
         try:
-            with cluster.forwarded(name, HTTP_PORT) as url:
-                verify(url, bundle, within_s=10.0)
+            _prove(cluster, name, bundle)
         except (Unfit, ProgramFailed) as error:
             raise RolloutFailed(f"Pod {name}: {error}", cluster.pod_log(name)) from error
     progress("The new pods answer the golden requests as recorded.")
+
+
+def _prove(cluster: Cluster, pod: str, bundle: Bundle) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            with cluster.forwarded(pod, HTTP_PORT) as url:
+                verify(url, bundle, within_s=10.0)
+            break
+        except ProgramFailed:
+            if not left:
+                raise
+            time.sleep(_PAUSE_S)
