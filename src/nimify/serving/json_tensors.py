@@ -7,6 +7,7 @@ because a Python loop over the elements of an image would cost more than the mod
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from itertools import chain
 from math import prod
@@ -16,7 +17,7 @@ import numpy as np
 
 from nimify.errors import one_line, shortened
 from nimify.serving.engines.engine import Array
-from nimify.serving.faults import invalid
+from nimify.serving.faults import RequestFault, invalid
 from nimify.tensors import DATATYPES, Datatype, bf16_to_fp32, fp32_to_bf16
 
 MAX_DIM: Final = 2**31 - 1
@@ -148,26 +149,36 @@ def elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
     if datatype.itemsize == 0:
         return _bytes_array([text.encode() for text in flat])
     if datatype.is_float:
-        return _float_elements(flat, datatype, name)
+        return float_elements(flat, datatype, name)
     try:
         return np.array(flat, dtype=datatype.storage)
     except OverflowError:
-        raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.") from None
+        raise _out_of_range(datatype, name) from None
 
 
-def _float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
-    is_bf16 = datatype.name == "BF16"
+def float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+    """A flat list of numbers, and of nothing else, as an array of a datatype of floats.
+
+    Raises:
+        RequestFault: An element is out of range.
+    """
     try:
-        with np.errstate(over="ignore"):
-            values: Array = np.array(flat, dtype="<f4" if is_bf16 else datatype.storage)
-        elements = fp32_to_bf16(values) if is_bf16 else values
-        # JSON cannot spell an infinity, so one can only come from a number that does not fit.
-        fits = bool(np.isfinite(bf16_to_fp32(elements) if is_bf16 else elements).all())
-    except OverflowError:
-        fits = False
-    if not fits:
-        raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.")
+        # Twice as fast as numpy's own walk over a list, and the same: numpy, too, makes a double of each element first.
+        doubles: Array = np.frombuffer(struct.pack(f"{len(flat)}d", *flat))
+    except struct.error:  # a whole number that is no double
+        raise _out_of_range(datatype, name) from None
+    is_bf16 = datatype.name == "BF16"
+    with np.errstate(over="ignore"):
+        values = doubles.astype("<f4" if is_bf16 else datatype.storage)
+    elements = fp32_to_bf16(values) if is_bf16 else values
+    # JSON cannot spell an infinity, so one can only come from a number that does not fit.
+    if not np.isfinite(bf16_to_fp32(elements) if is_bf16 else elements).all():
+        raise _out_of_range(datatype, name)
     return elements
+
+
+def _out_of_range(datatype: Datatype, name: str) -> RequestFault:
+    return invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.")
 
 
 def _bytes_array(items: Sequence[bytes]) -> Array:

@@ -144,6 +144,8 @@ def decode_tensors(
             tensors[name] = array_from_bytes(raw[position : position + size], datatype, shape, name)
             position += size
         datatypes[name] = datatype
+    if long_arrays is not None:
+        long_arrays.check_unread()
     if position != len(raw):
         raise invalid(f"The body has {len(raw) - position} bytes more than its tensors take.")
     return tensors, datatypes
