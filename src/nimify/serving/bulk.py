@@ -23,7 +23,7 @@ LARGE_BYTES: Final = 64 * 1024
 """From here on a body of JSON is no work for the event loop: reading it takes some three milliseconds."""
 LARGE_RAW_BYTES: Final = 1 << 20
 """The same for raw tensors, which are copied at most."""
-TURN_S: Final = 0.001
+TURN_S: Final = 0.0005
 """How long work goes on before it gives way; the event loop waits that long and a step longer."""
 _PAUSE_S: Final = 1e-6
 """What the kernel makes fifty microseconds of."""

@@ -163,7 +163,7 @@ class NumberText:
                     cut = text.find(b",", position, end)
                 cut = cut if cut >= 0 else end
             # Blanks in the place of brackets: without them "1] [2" would become 12.
-            numbers = b"[%b]" % text[position:cut].translate(_BRACKETS_TO_BLANKS)
+            numbers = b"".join((b"[", text[position:cut].translate(_BRACKETS_TO_BLANKS), b"]"))
             flat = _loaded(numbers)
             # Outside of strings, only `true`, `false` and `null` have one of these letters.
             if datatype.is_float and b"u" not in numbers and b"l" not in numbers:
