@@ -41,6 +41,7 @@ def _json_types(datatype: Datatype) -> frozenset[type]:
 
 # By datatype name: which Python types its JSON elements may have.
 _ACCEPTED: Final = {name: _json_types(datatype) for name, datatype in DATATYPES.items()}
+_STRUCT_CODES: Final = {"FP32": "f", "FP64": "d"}
 _JSON_NAMES: Final = {"BOOL": "booleans (true, false)", "BYTES": "strings"}
 
 
@@ -162,19 +163,29 @@ def float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
     Raises:
         RequestFault: An element is out of range.
     """
+    # Three times as fast as numpy's own walk over a list, and to the same bits: numpy, too, makes a double of each
+    # element first, and both round that to the nearest.
+    code = _STRUCT_CODES.get(datatype.name, "d")
+    packed = bytearray(len(flat) * struct.calcsize(code))
     try:
-        # Twice as fast as numpy's own walk over a list, and the same: numpy, too, makes a double of each element first.
-        doubles: Array = np.frombuffer(struct.pack(f"{len(flat)}d", *flat))
-    except struct.error:  # a whole number that is no double
+        struct.pack_into(f"<{len(flat)}{code}", packed, 0, *flat)
+    except (struct.error, OverflowError):  # a whole number that is no double, or a number that is too large
         raise _out_of_range(datatype, name) from None
+    values: Array = np.frombuffer(packed, dtype=f"<{code}")
+    if code == "d" and datatype.name != "FP64":
+        values = _narrowed(values, datatype, name)
+    return values
+
+
+def _narrowed(doubles: Array, datatype: Datatype, name: str) -> Array:
     is_bf16 = datatype.name == "BF16"
     with np.errstate(over="ignore"):
         values = doubles.astype("<f4" if is_bf16 else datatype.storage)
-    elements = fp32_to_bf16(values) if is_bf16 else values
-    # JSON cannot spell an infinity, so one can only come from a number that does not fit.
-    if not np.isfinite(bf16_to_fp32(elements) if is_bf16 else elements).all():
+    narrow = fp32_to_bf16(values) if is_bf16 else values
+    # JSON's parser refuses what is infinite as a double, so an infinity can only come from a number that does not fit.
+    if not np.isfinite(bf16_to_fp32(narrow) if is_bf16 else narrow).all():
         raise _out_of_range(datatype, name)
-    return elements
+    return narrow
 
 
 def _out_of_range(datatype: Datatype, name: str) -> RequestFault:
