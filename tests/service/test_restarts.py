@@ -158,6 +158,33 @@ def test_the_process_that_keeps_the_worker_ends_with_it(
     eventually(lambda: not _runs(worker), timeout_s=PATIENCE_S)
 
 
+def test_a_container_and_a_model_file_are_restarted_in_the_same_way(
+    make_bundle: Callable[..., Path], tmp_path: Path, eventually: Eventually
+) -> None:
+    """Whatever the command line was; and the bundle that was made of a file goes with the process that made it."""
+    bundle = make_bundle("tiny")
+    common = {**os.environ, "TMPDIR": str(tmp_path)}
+    container = {"NIMIFY_BUNDLE": str(bundle), "NIM_HTTP_API_PORT": "0", "NIMIFY_HOST": "127.0.0.1", "NIMIFY_GRPC": "0"}
+    file = ["-m", "nimify", "serve", str(_model_of(bundle)), "--port", "0", "--no-grpc", "--drain", "0"]
+    for number, (arguments, environment) in enumerate(((["-m", "nimify.serving"], container), (file, {}))):
+        log = tmp_path / f"{number}.txt"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], stdin=subprocess.DEVNULL, stderr=stream, env={**common, **environment}
+            )
+        try:
+            eventually(lambda log=log: " ready " in log.read_text(), timeout_s=PATIENCE_S)
+            restart(process, log)
+            eventually(lambda pid=process.pid: b"keeper" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            assert len(list(tmp_path.glob("nimify-serve-*"))) == number
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+        eventually(lambda: not list(tmp_path.glob("nimify-serve-*")))
+
+
 def _swap(bundle: Path, other: Path) -> None:
     _model_of(bundle).write_bytes(_model_of(other).read_bytes())
 
@@ -194,7 +221,7 @@ def test_a_new_worker_that_dies_while_it_starts_changes_nothing(
 
 
 def test_a_worker_that_dies_while_it_is_replaced_is_missed_by_nobody(
-    swapped: Callable[[str], RunningService], steps_bundle: Path, ask: Ask, eventually: Eventually
+    swapped: Callable[[str], RunningService], steps_bundle: Path, tmp_path: Path, ask: Ask, eventually: Eventually
 ) -> None:
     """When its successor dies, too, another one is started in its place."""
     service = swapped("2")
@@ -205,7 +232,7 @@ def test_a_worker_that_dies_while_it_is_replaced_is_missed_by_nobody(
     old = min(before)
     os.kill(old, signal.SIGKILL)
     eventually(_says(service, "a worker died while it was being replaced"), timeout_s=PATIENCE_S)
-    _swap(Path(service.process.args[4]), steps_bundle)  # type: ignore[index]  # the command line, as a list
+    _swap(tmp_path / "steps", steps_bundle)
     os.kill(new, signal.SIGKILL)
     eventually(lambda: len(_children(service.process.pid)) == 2, timeout_s=PATIENCE_S)
     eventually(_says(service, "worker replaced"), timeout_s=PATIENCE_S)

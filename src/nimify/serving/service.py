@@ -41,6 +41,7 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
         ConfigError: The API keys, the files of TLS, the key of the signature or the response cache cannot be used.
         EnvironmentProblem: The address cannot be used, or what traces are sent with is not installed.
         ModelError: The engine cannot load the model.
+        TakenOver: Another process serves from now on, and this one is to become its keeper.
     """
     signed = _signed(bundle, settings)
     spec = ServiceSpec.load(bundle)

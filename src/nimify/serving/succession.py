@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from nimify.serving import launch
 from nimify.serving.listener import READY
@@ -60,6 +60,18 @@ class Successor:
             )
         ours.setblocking(False)
         return cls(process, ours)
+
+
+class TakenOver(Exception):
+    """Another process has taken over: what this one had open is to be left in order, and then `keep` called."""
+
+    def __init__(self, keeper: list[str]) -> None:
+        super().__init__("another process has taken over")
+        self._keeper = keeper
+
+    def keep(self) -> NoReturn:
+        """Become the keeper of the process that has taken over."""
+        os.execv(self._keeper[0], self._keeper)  # noqa: S606 - ourselves
 
 
 class Succession:
@@ -111,18 +123,17 @@ class Succession:
         if self._successor is not None:
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
-    def keep(self) -> None:
-        """Become the keeper of the process that has taken over, if there is one; then this does not return."""
+    def keeper(self) -> TakenOver | None:
+        """What this process is to become, if another one has taken over."""
         if self._successor is None:
-            return
+            return None
         settings = self._context.settings
         for listener in self._sockets.values():
             os.set_inheritable(listener.fileno(), True)
         descriptors = [str(listener.fileno()) for listener in self._sockets.values()]
         form = "json" if settings.json_logs else "text"
         arguments = [settings.log_level, form, str(self._successor.process.pid), ":".join(self._sockets), *descriptors]
-        keeper = [sys.executable, "-m", "nimify.serving.keeper", *arguments, "--", *self._program]
-        os.execv(sys.executable, keeper)  # noqa: S606 - ourselves
+        return TakenOver([sys.executable, "-m", "nimify.serving.keeper", *arguments, "--", *self._program])
 
 
 async def _is_ready(successor: Successor, stop: asyncio.Event) -> bool:

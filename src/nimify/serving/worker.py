@@ -45,11 +45,14 @@ def run_worker(context: WorkerContext) -> int:
 
     Raises:
         NimifyError: The model or the bundle cannot be served.
+        TakenOver: Another process serves from now on.
     """
     context.registry.use_slot(context.slot)
     worker = _Worker(context)
     code = uvloop.run(worker.serve())
-    worker.hand_over()
+    keeper = worker.succession.keeper()
+    if keeper is not None:
+        raise keeper
     return code
 
 
@@ -79,7 +82,7 @@ class _Worker:
             self._metrics.process.restarts.add()
         late = context.replacement or context.predecessor is not None
         self._lifecycle = Lifecycle(context.registry, self._metrics.process.ready, replacement=late)
-        self._succession = Succession(context)
+        self.succession = Succession(context)
         self._tracer = self._start_tracer()
 
     def _start_tracer(self) -> Tracer | None:
@@ -137,7 +140,7 @@ class _Worker:
         self._collection.close()
         files.close()
         fronts.close()
-        self._succession.hold_signals()
+        self.succession.hold_signals()
         return EXIT_UNFINISHED if unfinished else 0
 
     async def _until_told_to_go(self, stop: StopSignals) -> bool:
@@ -150,13 +153,9 @@ class _Worker:
             restarting.cancel()
             if stop.first.is_set():
                 return False
-            if self._context.kept or await self._succession.begun(stop.first):
+            if self._context.kept or await self.succession.begun(stop.first):
                 return True
             stop.restart.clear()
-
-    def hand_over(self) -> None:
-        """Let the process go on as the keeper of the one that has taken over, if one has; then it does not return."""
-        self._succession.keep()
 
     def _model(self) -> ServedModel | TritonModel:
         context = self._context
