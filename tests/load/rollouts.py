@@ -1,4 +1,4 @@
-"""Releases that take over from each other on the same two sockets, as the `process` target has them do."""
+"""Releases that take over from each other on the same two sockets, as the `process` target has them do; or workers."""
 
 from __future__ import annotations
 
@@ -70,6 +70,10 @@ class Rollouts:
         leaving.send_signal(number)
         return leaving.wait(READY_S)
 
+    def restart(self) -> None:
+        """Have all workers of the process replaced, by SIGHUP, and wait until the old ones are gone."""
+        restart(self._started[-1], self._folder / f"{len(self._started) - 1:04}.log")
+
     def logs(self) -> str:
         """What all of them have said."""
         return "".join(log.read_text() for log in sorted(self._folder.glob("*.log")))
@@ -95,3 +99,22 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None or time.monotonic() > deadline_s:
             raise RuntimeError(f"the service is not ready:\n{log.read_text()}")
         time.sleep(0.02)
+
+
+def restart(service: subprocess.Popen[bytes], log: Path) -> None:
+    """Send SIGHUP, and wait until every worker that was there has ended."""
+    over = _restarts_over(log)
+    service.send_signal(signal.SIGHUP)
+    deadline_s = time.monotonic() + READY_S
+    while _restarts_over(log) == over:
+        if service.poll() is not None or time.monotonic() > deadline_s:
+            raise RuntimeError(f"the service was not restarted:\n{log.read_text()}")
+        time.sleep(0.02)
+
+
+def _restarts_over(log: Path) -> int:
+    """How often all workers were replaced: several say so at the end; of one, the process before it has stopped."""
+    lines = log.read_text().splitlines()
+    taken_over = sum(" a new process takes over " in line for line in lines)
+    stopped = sum(" stopped " in line for line in lines)
+    return sum(" restarted " in line for line in lines) + min(taken_over, stopped)

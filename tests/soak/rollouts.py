@@ -1,10 +1,10 @@
 """How many requests are lost when releases take over from each other under load: `make soak-rollouts`.
 
-    python -m tests.soak.rollouts [--requests 100000] [--clients 32] [--workers 2] [--drain 1]
+    python -m tests.soak.rollouts [--requests 100000] [--clients 32] [--workers 2] [--drain 1] [--restarts]
 
 Every process serves the same two sockets. The next one is started, and when it is ready the one before it gets SIGTERM;
-clients of HTTP (JSON in both APIs, and binary) and of gRPC go on all the while, and every answer is compared with
-ONNX Runtime's own.
+with `--restarts` there is one process, and SIGHUP has its workers replaced again and again. Clients of HTTP (JSON in
+both APIs, and binary) and of gRPC go on all the while, and every answer is compared with ONNX Runtime's own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--drain", type=float, default=1.0)
+    parser.add_argument("--restarts", action="store_true", help="of the workers by SIGHUP, instead of releases")
     options = parser.parse_args()
+    kind = "restart" if options.restarts else "rollout"
     started_s, codes = time.monotonic(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -45,16 +47,20 @@ def main() -> int:
             for turn in itertools.count(1):
                 if load.over:
                     break
-                codes.append(rollouts.roll())
+                if options.restarts:
+                    rollouts.restart()
+                    codes.append(0)
+                else:
+                    codes.append(rollouts.roll())
                 print(
-                    f"{time.monotonic() - started_s:7.1f} s  rollout {turn}: {load.tally.answered} answered", flush=True
+                    f"{time.monotonic() - started_s:7.1f} s  {kind} {turn}: {load.tally.answered} answered", flush=True
                 )
     tally = load.tally
     for line in (*tally.failed[:10], *tally.wrong[:10]):
         print(line)
     print(
         f"{len(tally.failed)} failed and {len(tally.wrong)} wrong of {options.requests} requests over {len(codes)} "
-        f"rollouts in {time.monotonic() - started_s:.0f} s; {sum(code != 0 for code in codes)} of them ended badly"
+        f"{kind}s in {time.monotonic() - started_s:.0f} s; {sum(code != 0 for code in codes)} of them ended badly"
     )
     return int(bool(tally.failed or tally.wrong or any(codes)))
 

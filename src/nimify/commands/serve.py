@@ -87,10 +87,14 @@ def serve(console: Console, /, source: Path, **options: Any) -> int:
     console.quiet = console.quiet or settings.json_logs
     if settings.verify_key is not None and source.is_file():
         raise click.UsageError("--verify-key needs a bundle: a model file has no signature that nimify reads.")
-    with _bundle(console, source) as bundle:
-        from nimify.serving.service import run
+    from nimify.serving.service import run
+    from nimify.serving.succession import TakenOver
 
-        code = run(bundle, settings, announce=partial(_announce, console))
+    try:
+        with _bundle(console, source) as bundle:
+            code = run(bundle, settings, announce=partial(_announce, console))
+    except TakenOver as taken_over:
+        taken_over.keep()
     _leave_threads_behind(code, console)
     return code
 

@@ -39,7 +39,8 @@ def sample_line(metric: Metric, label_values: tuple[str, ...], value: float) -> 
 def _samples(registry: Registry, series: Series) -> Iterator[str]:
     metric = series.metric
     if metric.kind != "histogram":
-        yield sample_line(metric, series.label_values, registry.total(series.first_cell, how=metric.per_worker))
+        value = registry.total(series.first_cell, how=metric.per_worker, vacant=metric.kind == "counter")
+        yield sample_line(metric, series.label_values, value)
         return
     labels = _labels(metric, series.label_values)
     bounds = [*(_number(bound) for bound in metric.buckets), "+Inf"]

@@ -18,6 +18,8 @@ from nimify.metrics.catalog import Metric
 CELLS_PER_SLOT: Final = 4096
 """Room for every series of one worker; registering more is a programming error that start-up would show."""
 _CELL_BYTES: Final = 8
+VACANT: Final = 3.0
+"""The state of a slot that no worker has: what its last one counted stays, and its gauges are void."""
 
 Cells: TypeAlias = "memoryview[float]"
 """A row of float64 cells."""
@@ -123,10 +125,12 @@ class RunTimes:
 class Registry:
     """The series of this worker, and a view of the other workers' cells."""
 
-    def __init__(self, *, workers: int = 1) -> None:
-        """Make room for `workers` slots in memory that forked children share."""
-        self.workers = workers
-        self._memory: Cells = memoryview(mmap.mmap(-1, workers * CELLS_PER_SLOT * _CELL_BYTES)).cast("d")
+    def __init__(self, *, workers: int = 1, spare: int = 0) -> None:
+        """Make room in memory that forked children share: a slot for each worker, and some that are vacant at first."""
+        self._slots = workers + spare
+        self._memory: Cells = memoryview(mmap.mmap(-1, self._slots * CELLS_PER_SLOT * _CELL_BYTES)).cast("d")
+        for slot in range(workers, self._slots):
+            self.vacate(slot)
         self._series: list[Series] = []
         self._used = 1  # the first cell of a slot holds its worker's state
         self.use_slot(0)
@@ -179,9 +183,15 @@ class Registry:
         self._used += cells
         return first
 
-    def total(self, cell: int, *, how: str = "sum") -> float:
-        """One cell over all slots: their `sum` or their `max`."""
-        values = self._memory[cell::CELLS_PER_SLOT].tolist() if self.workers > 1 else [self._cells[cell]]
+    def vacate(self, slot: int) -> None:
+        """The worker of this slot has ended, and nobody takes its place there."""
+        self._slot(slot)[0] = VACANT
+
+    def total(self, cell: int, *, how: str = "sum", vacant: bool = True) -> float:
+        """One cell over all slots, or over those that are not vacant: their `sum` or their `max`."""
+        values = self._memory[cell::CELLS_PER_SLOT].tolist() if self._slots > 1 else [self._cells[cell]]
+        if not vacant:
+            values = [value for value, state in zip(values, self.states, strict=True) if state != VACANT]
         return float(max(values) if how == "max" else sum(values))
 
     def set_state(self, state: float) -> None:

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 def _serve(environment: Mapping[str, str]) -> int:
     from nimify.serving.service import run
     from nimify.serving.settings import ServiceSettings
+    from nimify.serving.succession import TakenOver
     from nimify.serving.triton.settings import TritonSettings
 
     settings = ServiceSettings.from_environment(
@@ -57,7 +58,10 @@ def _serve(environment: Mapping[str, str]) -> int:
         host=environment.get("NIMIFY_HOST", "").strip() or _ALL_ADDRESSES,
         triton=TritonSettings.if_chosen(environment),
     )
-    return run(Path(environment.get("NIMIFY_BUNDLE", "").strip() or BUNDLE), settings)
+    try:
+        return run(Path(environment.get("NIMIFY_BUNDLE", "").strip() or BUNDLE), settings)
+    except TakenOver as taken_over:
+        taken_over.keep()
 
 
 def _end(code: int) -> None:

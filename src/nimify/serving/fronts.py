@@ -91,7 +91,7 @@ class Fronts:
         if self._grpc is not None and context.grpc_listener is not None:
             await self._grpc.start(context.grpc_listener)
             where["grpc"] = str(context.grpc_address)
-        context.log.info("listening", **where, worker=context.slot)
+        context.log.info("listening", **where, worker=context.number)
 
     def drain(self) -> None:
         """Go on accepting, and let answers end their connections."""

@@ -7,6 +7,7 @@ because a Python loop over the elements of an image would cost more than the mod
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from itertools import chain
 from math import prod
@@ -16,7 +17,7 @@ import numpy as np
 
 from nimify.errors import one_line, shortened
 from nimify.serving.engines.engine import Array
-from nimify.serving.faults import invalid
+from nimify.serving.faults import RequestFault, invalid
 from nimify.tensors import DATATYPES, Datatype, bf16_to_fp32, fp32_to_bf16
 
 MAX_DIM: Final = 2**31 - 1
@@ -40,6 +41,7 @@ def _json_types(datatype: Datatype) -> frozenset[type]:
 
 # By datatype name: which Python types its JSON elements may have.
 _ACCEPTED: Final = {name: _json_types(datatype) for name, datatype in DATATYPES.items()}
+_STRUCT_CODES: Final = {"FP32": "f", "FP64": "d"}
 _JSON_NAMES: Final = {"BOOL": "booleans (true, false)", "BYTES": "strings"}
 
 
@@ -148,26 +150,46 @@ def elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
     if datatype.itemsize == 0:
         return _bytes_array([text.encode() for text in flat])
     if datatype.is_float:
-        return _float_elements(flat, datatype, name)
+        return float_elements(flat, datatype, name)
     try:
         return np.array(flat, dtype=datatype.storage)
     except OverflowError:
-        raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.") from None
+        raise _out_of_range(datatype, name) from None
 
 
-def _float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
-    is_bf16 = datatype.name == "BF16"
+def float_elements(flat: list[Any], datatype: Datatype, name: str) -> Array:
+    """A flat list of numbers, and of nothing else, as an array of a datatype of floats.
+
+    Raises:
+        RequestFault: An element is out of range.
+    """
+    # Three times as fast as numpy's own walk over a list, and to the same bits: numpy, too, makes a double of each
+    # element first, and both round that to the nearest.
+    code = _STRUCT_CODES.get(datatype.name, "d")
+    packed = bytearray(len(flat) * struct.calcsize(code))
     try:
-        with np.errstate(over="ignore"):
-            values: Array = np.array(flat, dtype="<f4" if is_bf16 else datatype.storage)
-        elements = fp32_to_bf16(values) if is_bf16 else values
-        # JSON cannot spell an infinity, so one can only come from a number that does not fit.
-        fits = bool(np.isfinite(bf16_to_fp32(elements) if is_bf16 else elements).all())
-    except OverflowError:
-        fits = False
-    if not fits:
-        raise invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.")
-    return elements
+        struct.pack_into(f"<{len(flat)}{code}", packed, 0, *flat)
+    except (struct.error, OverflowError):  # a whole number that is no double, or a number that is too large
+        raise _out_of_range(datatype, name) from None
+    values: Array = np.frombuffer(packed, dtype=f"<{code}")
+    if code == "d" and datatype.name != "FP64":
+        values = _narrowed(values, datatype, name)
+    return values
+
+
+def _narrowed(doubles: Array, datatype: Datatype, name: str) -> Array:
+    is_bf16 = datatype.name == "BF16"
+    with np.errstate(over="ignore"):
+        values = doubles.astype("<f4" if is_bf16 else datatype.storage)
+    narrow = fp32_to_bf16(values) if is_bf16 else values
+    # JSON's parser refuses what is infinite as a double, so an infinity can only come from a number that does not fit.
+    if not np.isfinite(bf16_to_fp32(narrow) if is_bf16 else narrow).all():
+        raise _out_of_range(datatype, name)
+    return narrow
+
+
+def _out_of_range(datatype: Datatype, name: str) -> RequestFault:
+    return invalid(f"An element of {quoted(name)} is out of range for {datatype.name}.")
 
 
 def _bytes_array(items: Sequence[bytes]) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from nimify.metrics.registry import Gauge, Registry
+from nimify.metrics.registry import VACANT, Gauge, Registry
 
 
 class State(float, Enum):
@@ -14,13 +14,17 @@ class State(float, Enum):
     STARTING = 0.0
     DRIFTED = 0.5
     READY = 1.0
+    LEAVING = 2.0
+    """Another worker has taken over: this one says nothing any more about what the service can do."""
+    VACANT = VACANT
 
 
 class Lifecycle:
-    """Starting, ready, or going to stop.
+    """Starting, ready, leaving, or going to stop.
 
     The service is ready when every worker has loaded its model and none was told to stop. A worker that replaces a dead
-    one listens only when it has loaded; until then its predecessor's state stands, because the others are the service.
+    one, or one that still serves, listens only when it has loaded; until then the state of its slot stands, because the
+    others are the service.
     """
 
     def __init__(self, registry: Registry, gauge: Gauge, *, replacement: bool = False) -> None:
@@ -38,20 +42,28 @@ class Lifecycle:
 
     def worker_loading(self) -> None:
         """This worker has lost its model, and loads it again; nothing changes for one that was told to stop."""
-        if self._registry.state > State.STOPPING:
+        if State.STOPPING < self._registry.state <= State.READY:
             self._registry.set_state(State.STARTING)
             self._gauge.set(0.0)
 
     def drifted(self, drifted: bool) -> None:
         """The files of the model have changed since this worker loaded it, or are as they were."""
-        if self._registry.state > State.STARTING:
+        if State.STARTING < self._registry.state <= State.READY:
             self._registry.set_state(State.DRIFTED if drifted else State.READY)
             self._gauge.set(0.0 if drifted else 1.0)
+
+    def leaving(self) -> None:
+        """Another worker has taken over from this one."""
+        self._registry.set_state(State.LEAVING)
 
     def stopping(self) -> None:
         """This worker was told to stop; all of them are no longer ready."""
         self._registry.set_state(State.STOPPING)
         self._gauge.set(0.0)
+
+    def in_charge(self, slot: int | None) -> bool:
+        """Whether the worker of another slot is one of those that make up the service."""
+        return slot is not None and self._registry.states[slot] <= State.READY
 
     @property
     def ready(self) -> bool:

@@ -12,6 +12,8 @@ from nimify.errors import EnvironmentProblem
 BACKLOG: Final = 2048
 _FIRST_PASSED: Final = 3
 """The number of the first descriptor that is passed, by the convention of systemd's socket activation."""
+READY: Final = "ready"
+"""The name of a socket that listens to nobody: by it, a service tells who started it that it is ready."""
 
 
 def passed(name: str) -> socket.socket | None:

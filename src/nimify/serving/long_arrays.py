@@ -15,21 +15,23 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 
 from nimify.serving.bulk import give_way
 from nimify.serving.engines.engine import Array
-from nimify.serving.faults import invalid
-from nimify.serving.json_tensors import elements, quoted
+from nimify.serving.faults import RequestFault, invalid
+from nimify.serving.json_tensors import elements, float_elements, quoted
 from nimify.tensors import Datatype
 
 LONG: Final = 4096
 """Bytes of an array that is worth cutting out."""
 _PIECE: Final = 32 * 1024
 _WINDOW: Final = 64 * 1024
+_FIRST_WINDOW: Final = 256
+"""Most arrays are short, and most strings near: what is looked at for the end of one grows with the way to it."""
 _WHOLE_BYTES: Final = 1 << 20
 """An array of an odd form is read as a whole up to this length, to say exactly what is odd about it."""
 _MAX_STRING_STEPS: Final = 100_000
@@ -37,6 +39,9 @@ _NUMBERS_AT_ONCE: Final = 8192
 _COPIED_AT_ONCE: Final = 1 << 20
 
 _NEXT: Final = re.compile(rb'["\[]')
+_ELSEWHERE: Final = (b'"', b"}", b"{", b":")
+"""What valid JSON has outside of arrays of numbers only: four searches for one byte take a tenth of what a match of
+all that may be in them takes."""
 _SPAN: Final = re.compile(rb"[-+0-9.eE,\[\] \t\r\nrufalsn]*")  # and the letters of true, false and null
 _NOT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b"[],")
 _BRACKETS_TO_BLANKS: Final = bytes.maketrans(b"[]", b"  ")
@@ -45,6 +50,14 @@ _OPEN, _CLOSE = ord("["), ord("]")
 
 Text = bytes | bytearray | mmap.mmap
 """What a body is kept in."""
+
+
+class _Span(NamedTuple):
+    """Where a long array is, and whether it has no arrays in it."""
+
+    start: int
+    end: int
+    flat: bool
 
 
 class LongArrays:
@@ -58,16 +71,17 @@ class LongArrays:
         self._text = text
         # A client cannot know it, so nothing that he sends can pass for a cut.
         self._token = secrets.token_hex(16)
-        self._spans: list[tuple[int, int]] = list(_spans(text))
+        self._spans = list(_spans(text))
+        self._unread = set(range(len(self._spans)))
         self.skeleton = self._cut()
 
     def _cut(self) -> bytes:
         parts: list[bytes | bytearray] = []
         position = 0
-        for number, (start, end) in enumerate(self._spans):
-            parts.append(self._text[position:start])
+        for number, span in enumerate(self._spans):
+            parts.append(self._text[position : span.start])
             parts.append(b'{"%s":%d}' % (self._token.encode(), number))
-            position = end
+            position = span.end
         parts.append(self._text[position:])
         return b"".join(parts)
 
@@ -75,17 +89,30 @@ class LongArrays:
         """The array that was cut out where `data` stands; `None` when it is what the client sent."""
         if type(data) is not dict or self._token not in data:
             return None
-        start, end = self._spans[data[self._token]]
-        return NumberText(self._text, start, end)
+        number = data[self._token]
+        self._unread.discard(number)
+        return NumberText(self._text, self._spans[number])
+
+    def check_unread(self) -> None:
+        """See to it that what nobody asked for is made of what arrays of numbers are made of, at least.
+
+        Raises:
+            RequestFault: It is not.
+        """
+        for number in self._unread:
+            start, end, _ = self._spans[number]
+            for position in range(start, end, _WINDOW):
+                if not _SPAN.fullmatch(self._text, position, min(position + _WINDOW, end)):
+                    raise _not_json()
+                give_way()
 
 
 class NumberText:
     """One long array, as text."""
 
-    def __init__(self, text: Text, start: int, end: int) -> None:
+    def __init__(self, text: Text, span: _Span) -> None:
         self._text = text
-        self._start = start
-        self._end = end
+        self._start, self._end, self._flat = span
 
     def array(self, datatype: Datatype, name: str) -> Array | list[Any]:
         """The elements in the shape of their nesting; plain lists when their form is odd.
@@ -93,17 +120,23 @@ class NumberText:
         Raises:
             RequestFault: It is not valid JSON, or an element does not fit the datatype.
         """
-        shape = _shape(self._structure())
-        if shape is None:
+        shape = None if self._flat else _shape(self._structure())
+        if shape is None and not self._flat:
             return self._as_lists(name)
         pieces = list(self._pieces(datatype, name))
-        if sum(piece.size for piece in pieces) != prod(shape):
+        size = sum(piece.size for piece in pieces)
+        if shape is None:
+            shape = (size,)
+            if len(pieces) > 1 and not all(piece.size for piece in pieces):
+                raise _not_json()  # nothing between two commas, or a comma and a bracket
+        elif size != prod(shape):
             return self._as_lists(name)
-        flat = np.empty(prod(shape), dtype=pieces[0].dtype)
+        flat = np.empty(size, dtype=pieces[0].dtype)
         position = 0
         for piece in pieces:
             flat[position : position + piece.size] = piece
             position += piece.size
+            give_way()
         return flat.reshape(shape)
 
     def _as_lists(self, name: str) -> list[Any]:
@@ -129,9 +162,14 @@ class NumberText:
                 if cut < 0:  # a very long number, or very many blanks
                     cut = text.find(b",", position, end)
                 cut = cut if cut >= 0 else end
-            # Blanks in their place: without them "1] [2" would become 12.
-            numbers = text[position:cut].translate(_BRACKETS_TO_BLANKS)
-            yield elements(_loaded(b"[" + numbers + b"]"), datatype, name)
+            # Blanks in the place of brackets: without them "1] [2" would become 12.
+            numbers = b"".join((b"[", text[position:cut].translate(_BRACKETS_TO_BLANKS), b"]"))
+            flat = _loaded(numbers)
+            # Outside of strings, only `true`, `false` and `null` have one of these letters.
+            if datatype.is_float and b"u" not in numbers and b"l" not in numbers:
+                yield float_elements(flat, datatype, name)
+            else:
+                yield elements(flat, datatype, name)
             position = cut + 1
             give_way()
 
@@ -140,19 +178,23 @@ def _loaded(text: bytes | bytearray) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise invalid("The body is not valid JSON.") from None
+        raise _not_json() from None
 
 
-def _spans(text: Text) -> Iterator[tuple[int, int]]:
+def _not_json() -> RequestFault:
+    return invalid("The body is not valid JSON.")
+
+
+def _spans(text: Text) -> Iterator[_Span]:
     """Where the long arrays of numbers are, outside of strings."""
     position, steps = 0, 0
     while match := _NEXT.search(text, position):
         if text[match.start()] == _OPEN:
             end = _span_end(text, match.start())
             if end - match.start() >= LONG:
-                closed = _closed(text, match.start(), end)
-                if closed is not None and closed - match.start() >= LONG:
-                    yield match.start(), closed
+                span = _closed(text, match.start(), end)
+                if span is not None and span.end - span.start >= LONG:
+                    yield span
             # Nothing else in the span can be long: it holds no string, and no array that begins later ends later.
             position = max(end, match.end())
         else:
@@ -160,8 +202,7 @@ def _spans(text: Text) -> Iterator[tuple[int, int]]:
         steps += 1
         if steps > _MAX_STRING_STEPS:
             return  # a document of very many strings is read as a whole
-        if steps % 64 == 0:
-            give_way()
+        give_way()
 
 
 def _string_end(text: Text, position: int) -> int:
@@ -176,28 +217,45 @@ def _string_end(text: Text, position: int) -> int:
 
 
 def _span_end(text: Text, start: int) -> int:
-    position = start
-    while True:
-        match = _SPAN.match(text, position, position + _WINDOW)
-        end = match.end() if match else position
-        if end < position + _WINDOW:
-            return end
-        position = end
+    """The first byte behind `start` that no array of numbers has."""
+    position, length = start, _FIRST_WINDOW
+    while window := text[position : position + length]:
+        end = len(window)
+        for byte in _ELSEWHERE:
+            found = window.find(byte, 0, end)
+            end = found if found >= 0 else end
+        position += end
+        if end < len(window):
+            break
+        length = min(2 * length, _WINDOW)
         give_way()
+    return position
 
 
-def _closed(text: Text, start: int, end: int) -> int | None:
-    """Behind the bracket that closes the one at `start`."""
-    depth = 0
+def _closed(text: Text, start: int, end: int) -> _Span | None:
+    """From the bracket at `start` to behind the one that closes it."""
+    depth, opened = 0, 0
     for position in range(start, end, _WINDOW):
-        window = np.frombuffer(text, np.uint8, min(_WINDOW, end - position), position)
-        depths = depth + np.cumsum((window == _OPEN).astype(np.int32) - (window == _CLOSE))
-        at_zero = np.flatnonzero((depths == 0) & (window == _CLOSE))
-        if at_zero.size:
-            return position + int(at_zero[0]) + 1
-        depth = int(depths[-1])
+        window = text[position : min(position + _WINDOW, end)]
+        opens, closes = window.count(b"["), window.count(b"]")
+        if closes and closes >= depth:
+            behind = _behind_depth_zero(window, depth)
+            if behind is not None:
+                opened += window.count(b"[", 0, behind)
+                return _Span(start, position + behind, flat=opened == 1)
+        depth += opens - closes
+        opened += opens
         give_way()
     return None
+
+
+def _behind_depth_zero(window: bytes | bytearray, depth: int) -> int | None:
+    """Behind the bracket that closes the last of `depth` lists that are open where the window begins."""
+    codes = np.frombuffer(window, np.uint8)
+    brackets = np.flatnonzero((codes == _OPEN) | (codes == _CLOSE))
+    depths = depth + np.cumsum(np.where(codes[brackets] == _OPEN, 1, -1))
+    at_zero = np.flatnonzero(depths == 0)
+    return int(brackets[at_zero[0]]) + 1 if at_zero.size else None
 
 
 def _shape(structure: bytes) -> tuple[int, ...] | None:

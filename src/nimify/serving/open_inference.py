@@ -144,6 +144,8 @@ def decode_tensors(
             tensors[name] = array_from_bytes(raw[position : position + size], datatype, shape, name)
             position += size
         datatypes[name] = datatype
+    if long_arrays is not None:
+        long_arrays.check_unread()
     if position != len(raw):
         raise invalid(f"The body has {len(raw) - position} bytes more than its tensors take.")
     return tensors, datatypes
@@ -175,7 +177,7 @@ def _binary_size(row: Mapping[str, Any], name: str) -> int | None:
     given = row.get("parameters")
     if given is None:
         return None
-    parameters = checked_parameters(given, f"the parameters of {quoted(name)}")
+    parameters = checked_parameters(given, "the parameters of {}", name)
     check_in_message(parameters, name)
     size = parameters.get("binary_data_size")
     if size is None:
@@ -187,8 +189,13 @@ def _binary_size(row: Mapping[str, Any], name: str) -> int | None:
     return size
 
 
-def checked_parameters(parameters: Any, what: str) -> dict[str, Any]:
+def checked_parameters(parameters: Any, what: str, name: str = "") -> dict[str, Any]:
     """A `parameters` object: names to booleans, numbers or strings.
+
+    Args:
+        parameters: As parsed.
+        what: What they are, for messages.
+        name: Whose they are; put in the place of `{}`, and only when there is a message to be written.
 
     Raises:
         RequestFault: It is something else.
@@ -196,9 +203,12 @@ def checked_parameters(parameters: Any, what: str) -> dict[str, Any]:
     if parameters is None:
         return {}
     if type(parameters) is not dict:
-        raise invalid(f"Cannot use {what}: it must be an object.")
-    if not all(isinstance(value, _PARAMETER_TYPES) for value in parameters.values()):
-        raise invalid(f"Cannot use {what}: each value must be a string, a number or a boolean.")
+        raise invalid(f"Cannot use {what.format(quoted(name))}: it must be an object.")
+    for value in parameters.values():
+        if not isinstance(value, _PARAMETER_TYPES):
+            raise invalid(
+                f"Cannot use {what.format(quoted(name))}: each value must be a string, a number or a boolean."
+            )
     return parameters
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from nimify.metrics.collectors.board import Board
 from nimify.metrics.registry import Registry
 from nimify.serving.entrance import Entrance
-from nimify.serving.listener import bind, passed, url_of
+from nimify.serving.listener import READY, bind, passed, url_of
 from nimify.serving.logs import Log
 from nimify.serving.response_cache.size import response_cache_bytes
 from nimify.serving.settings import ServiceSettings
@@ -41,6 +41,7 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
         ConfigError: The API keys, the files of TLS, the key of the signature or the response cache cannot be used.
         EnvironmentProblem: The address cannot be used, or what traces are sent with is not installed.
         ModelError: The engine cannot load the model.
+        TakenOver: Another process serves from now on, and this one is to become its keeper.
     """
     signed = _signed(bundle, settings)
     spec = ServiceSpec.load(bundle)
@@ -61,7 +62,8 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
             grpc_listener = passed("grpc") or bind(
                 settings.host, settings.effective_grpc_port, option="--grpc-port (or leave gRPC out with --no-grpc)"
             )
-        if announce is not None:
+        told_ready = passed(READY)
+        if announce is not None and told_ready is None:  # otherwise it was when the service started
             announce(spec, url_of(listener, entrance.scheme))
         from nimify.serving.worker import run_worker
         from nimify.serving.worker_context import WorkerContext
@@ -75,11 +77,12 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
             entrance=entrance,
             listener_passed=given is not None,
             workers=workers,
-            registry=Registry(workers=workers),
+            registry=Registry(workers=workers, spare=int(workers > 1)),  # for one that takes over
             board=Board(len(spec.collectors)),
             log=log,
             started_s=time.time(),
             signed=signed,
+            told_ready=told_ready,
         )
         if workers == 1:
             return run_worker(context)

@@ -1,9 +1,13 @@
-"""The signals that end a worker: SIGTERM asks to stop with a drain, SIGINT without one; any second one hurries."""
+"""The signals of a worker: SIGTERM asks to stop with a drain, SIGINT without one; any second one hurries.
+
+SIGHUP asks for a new process in the place of this one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 
 
 class StopSignals:
@@ -13,19 +17,29 @@ class StopSignals:
         first: Set when the service is asked to stop.
         second: Set when it is asked to hurry.
         graceful: Whether it was asked to drain.
+        restart: Set when another process shall take over, or has.
         name: Of the first signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, restarts: bool) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.restart = asyncio.Event()
         self.graceful = True
         self.name = ""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
             loop.add_signal_handler(number, self._received, number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # the supervisor forks us with both blocked
+        if restarts:
+            loop.add_signal_handler(signal.SIGHUP, self._restart_asked)
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, (*numbers, signal.SIGHUP)
+        )  # the supervisor forks us with all blocked
+
+    def _restart_asked(self) -> None:
+        self.name = self.name or signal.SIGHUP.name
+        self.restart.set()
 
     def _received(self, number: signal.Signals) -> None:
         if self.first.is_set():
@@ -34,3 +48,13 @@ class StopSignals:
         self.name = number.name
         self.graceful = number is signal.SIGTERM
         self.first.set()
+
+
+def hangup_restarts() -> bool:
+    """Whether SIGHUP asks for a restart here: not in a terminal, whose end it tells, and not under `nohup`."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        return not sys.stdin.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return True

@@ -50,10 +50,12 @@ class InputContract:
 
     def _check_shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
         wanted = spec.shape
-        if len(shape) == len(wanted) and all(
-            length == dim or not isinstance(dim, int) for length, dim in zip(shape, wanted, strict=True)
-        ):
-            return
+        if len(shape) == len(wanted):
+            for length, dim in zip(shape, wanted, strict=True):  # `all` would cost a generator for each request
+                if length != dim and isinstance(dim, int):
+                    break
+            else:
+                return
         raise invalid(
             f"The shape of {quoted(spec.name)} must be {spec.protocol_shape} (-1 is free), not {list(shape)}."
         )

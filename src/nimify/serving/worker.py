@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -20,7 +21,8 @@ from nimify.serving.lifecycle import Lifecycle
 from nimify.serving.model import ServedModel
 from nimify.serving.model_drift import ModelDrift
 from nimify.serving.runners import on_a_thread
-from nimify.serving.stop_signals import StopSignals
+from nimify.serving.stop_signals import StopSignals, hangup_restarts
+from nimify.serving.succession import Succession
 from nimify.serving.watch import Watch
 from nimify.serving.watchdog import EngineWatchdog
 from nimify.serving.worker_context import WorkerContext
@@ -43,9 +45,15 @@ def run_worker(context: WorkerContext) -> int:
 
     Raises:
         NimifyError: The model or the bundle cannot be served.
+        TakenOver: Another process serves from now on.
     """
     context.registry.use_slot(context.slot)
-    return uvloop.run(_Worker(context).serve())
+    worker = _Worker(context)
+    code = uvloop.run(worker.serve())
+    keeper = worker.succession.keeper()
+    if keeper is not None:
+        raise keeper
+    return code
 
 
 class _Worker:
@@ -56,7 +64,7 @@ class _Worker:
         spec = context.spec
         board = context.board or Board(len(spec.collectors))
         # In the first worker only: all of them show what it finds.
-        collectors = spec.collectors if context.slot == 0 else ()
+        collectors = spec.collectors if context.number == 0 else ()
         self._collection = Collection(collectors, context.bundle, board, context.log)
         engine = spec.engine if context.settings.triton is None else "triton"
         self._metrics = ServiceMetrics(
@@ -72,7 +80,9 @@ class _Worker:
         self._metrics.model.queue_limit.set(float(self._limits.max_queue_size))
         if context.replacement:
             self._metrics.process.restarts.add()
-        self._lifecycle = Lifecycle(context.registry, self._metrics.process.ready, replacement=context.replacement)
+        late = context.replacement or context.predecessor is not None
+        self._lifecycle = Lifecycle(context.registry, self._metrics.process.ready, replacement=late)
+        self.succession = Succession(context)
         self._tracer = self._start_tracer()
 
     def _start_tracer(self) -> Tracer | None:
@@ -90,7 +100,7 @@ class _Worker:
             self._context.signed.check(self._context.spec)
         model = self._model()
         fronts = self._fronts(model)
-        stop = StopSignals()
+        stop = StopSignals(restarts=self._context.kept or hangup_restarts())
         files = Watch(self._context.entrance.checks, log=self._log)
         drift = ModelDrift(
             self._context.bundle, self._context.spec, changed=self._lifecycle.drifted, log=self._log
@@ -99,6 +109,7 @@ class _Worker:
         if not self._context.listens_late:
             await fronts.listen()
         loading = asyncio.create_task(model.load(verify=self._context.settings.verify))
+        leaves = False
         stopping = asyncio.create_task(stop.first.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
@@ -114,18 +125,37 @@ class _Worker:
             if self._context.settings.verify:
                 files.add(drift.check)
             self._start_watchdog(model)
-            self._start_collection(files)
-            await stopping
+            collecting = asyncio.create_task(self._start_collection(files))
+            leaves = await self._until_told_to_go(stop)
+            collecting.cancel()
             sampling.cancel()
         else:
             loading.cancel()  # it may yet fail, and nobody but the event loop would hear of it, in a traceback
-        unfinished = await self._drain(fronts, stop, was_ready=model.ready)
+        if leaves:
+            self._collection.close()
+            self._lifecycle.leaving()
+        unfinished = await self._drain(fronts, stop, was_ready=model.ready, leaves=leaves)
         model.close()
         await self._send_last_spans()
         self._collection.close()
         files.close()
         fronts.close()
+        self.succession.hold_signals()
         return EXIT_UNFINISHED if unfinished else 0
+
+    async def _until_told_to_go(self, stop: StopSignals) -> bool:
+        """Serve; whether another process has taken over, and the service goes on without this one."""
+        while True:
+            stopping = asyncio.create_task(stop.first.wait())
+            restarting = asyncio.create_task(stop.restart.wait())
+            await asyncio.wait({stopping, restarting}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            restarting.cancel()
+            if stop.first.is_set():
+                return False
+            if self._context.kept or await self.succession.begun(stop.first):
+                return True
+            stop.restart.clear()
 
     def _model(self) -> ServedModel | TritonModel:
         context = self._context
@@ -180,8 +210,10 @@ class _Worker:
             )
             Watch((dog.check,), log=self._log).start()
 
-    def _start_collection(self, watch: Watch) -> None:
-        """Collect until the drain is over."""
+    async def _start_collection(self, watch: Watch) -> None:
+        """Collect until the drain is over, when the worker before this one has ceased to: there is room for one."""
+        while self._collection and self._lifecycle.in_charge(self._context.predecessor):
+            await asyncio.sleep(_POLL_S)
         if self._collection:
             self._collection.start()
             watch.add(self._collection.check)
@@ -196,16 +228,22 @@ class _Worker:
 
     async def _listen_with_the_others(self, fronts: Fronts, stop: StopSignals) -> None:
         """Accept connections once the service as a whole is ready: whoever served the socket before serves it still."""
-        while not (self._lifecycle.ready or stop.first.is_set()):
+        # One that takes over from a worker that still serves need not wait for anybody.
+        while self._context.predecessor is None and not (self._lifecycle.ready or stop.first.is_set()):
             await asyncio.sleep(_POLL_S)
         await fronts.listen()
 
     def _tell_ready(self) -> None:
         """Say once that the service is ready: by the worker that was the last to load."""
         if self._context.replacement:
-            self._log.info("worker replaced", worker=self._context.slot)
+            self._log.info("worker replaced", worker=self._context.number)
+        elif self._context.predecessor is not None:
+            self._log.info("a new worker takes over", worker=self._context.number)
         elif self._lifecycle.ready:
             self._log.info("ready", url=self._context.url, model=self._context.spec.name)
+            if self._context.told_ready is not None:
+                with suppress(OSError):  # nobody may listen any more
+                    self._context.told_ready.send(b"ready")
 
     async def _sample(self) -> None:
         """Keep this worker's process figures fresh for whichever worker is asked for the metrics."""
@@ -213,9 +251,16 @@ class _Worker:
             self._metrics.process.sample()
             await asyncio.sleep(_SAMPLE_S)
 
-    async def _drain(self, fronts: Fronts, stop: StopSignals, *, was_ready: bool) -> int:
-        """Stop being ready, go on accepting for a while, then finish what is in flight."""
-        self._lifecycle.stopping()
+    async def _drain(self, fronts: Fronts, stop: StopSignals, *, was_ready: bool, leaves: bool) -> int:
+        """Stop being ready, go on accepting for a while, then finish what is in flight.
+
+        Where another process has taken over, the service stays ready, and clients of kept connections have the while
+        to come back on new ones.
+        """
+        if not leaves:
+            self._lifecycle.stopping()
+        # The first signal that comes to one that leaves is a second one to its service.
+        hurry = stop.first if leaves and self._context.kept else stop.second
         fronts.drain()
         # Nobody is sent to a service that was never ready, so there is nothing to wait for.
         window_s = self._limits.drain_s if stop.graceful and was_ready else 0.0
@@ -223,9 +268,9 @@ class _Worker:
         if window_s:
             try:
                 async with asyncio.timeout(window_s):
-                    await stop.second.wait()
+                    await hurry.wait()
             except TimeoutError:
                 pass
-        unfinished = await fronts.stop(hurry=stop.second)
+        unfinished = await fronts.stop(hurry=hurry)
         self._log.info("stopped", unfinished_requests=unfinished)
         return unfinished

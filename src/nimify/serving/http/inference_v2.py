@@ -179,8 +179,9 @@ class V2Inference:
             fields, raw = split(request.body, header_length)
         inputs, datatypes = decode_tensors(fields.get("inputs"), raw, key="inputs", long_arrays=arrays)
         parameters = checked_parameters(fields.get("parameters"), "the request's parameters")
-        _refuse_reserved(parameters)
-        check_sequence(parameters)
+        if parameters:
+            _refuse_reserved(parameters)
+            check_sequence(parameters)
         binary_default = _boolean(parameters, "binary_data_output")
         return ParsedRequest(
             id=_request_id(fields),
@@ -188,8 +189,8 @@ class V2Inference:
             datatypes=datatypes,
             wanted=_wanted_outputs(fields.get("outputs"), binary_default),
             binary_default=binary_default,
-            timeout_s=timeout_s(parameters),
-            priority=priority(parameters),
+            timeout_s=timeout_s(parameters) if parameters else 0.0,
+            priority=priority(parameters) if parameters else 0,
         )
 
     def _raw_request(self, body: memoryview) -> ParsedRequest:
@@ -309,7 +310,7 @@ def _wanted_output(row: Any, binary_default: bool) -> WantedOutput:
     given = row.get("parameters")
     if given is None:
         return WantedOutput(row["name"], 0, binary_default)
-    parameters = checked_parameters(given, f"the parameters of {quoted(row['name'])}")
+    parameters = checked_parameters(given, "the parameters of {}", row["name"])
     check_in_message(parameters, row["name"])
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= 2**31 - 1:

@@ -1,23 +1,14 @@
-"""Between a parent and the service that it starts: `... process.launch PARENT NAMES DESCRIPTORS... -- ARGUMENTS...`.
-
-Puts the passed sockets where the convention of socket activation wants them, ties the process to its parent's life,
-and becomes `nimify` with the arguments after `--`. It stands between because the convention names the process's own
-id, which nobody knows before it exists.
-"""
+"""How `nimify` is started with sockets that somebody else opened."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
-from nimify.serving.parent import die_with_parent
-
-_FIRST_PASSED: Final = 3
+from nimify.serving import launch
 
 
-def command(arguments: Sequence[str], *, sockets: dict[str, int], parent: int) -> list[str]:
+def command(arguments: Sequence[str], *, sockets: Mapping[str, int], parent: int) -> list[str]:
     """The command line that starts `nimify` with these arguments.
 
     Args:
@@ -25,33 +16,4 @@ def command(arguments: Sequence[str], *, sockets: dict[str, int], parent: int) -
         sockets: Listening sockets by name; the descriptors must be passed on under these numbers.
         parent: Process id of whoever starts it, whose end it does not survive.
     """
-    descriptors = [str(descriptor) for descriptor in sockets.values()]
-    names = ":".join(sockets)
-    return [sys.executable, "-m", __name__, str(parent), names, *descriptors, "--", *arguments]
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Become `nimify`; does not return."""
-    parent, names, *rest = arguments
-    split = rest.index("--")
-    die_with_parent()
-    if os.getppid() != int(parent):
-        sys.exit(0)  # it ended before the kernel was asked
-    _place([int(descriptor) for descriptor in rest[:split]])
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("LISTEN_")}
-    if split:
-        environment |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(split), "LISTEN_FDNAMES": names}
-    os.execve(sys.executable, [sys.executable, "-m", "nimify", *rest[split + 1 :]], environment)  # noqa: S606 - ourselves
-
-
-def _place(descriptors: Sequence[int]) -> None:
-    """Renumber the sockets to 3, 4 and so on, by way of numbers that none of them has."""
-    spare = _FIRST_PASSED + len(descriptors) + max(descriptors, default=0)
-    moved = [os.dup2(descriptor, spare + index) for index, descriptor in enumerate(descriptors)]
-    for index, descriptor in enumerate(moved):
-        os.dup2(descriptor, _FIRST_PASSED + index, inheritable=True)
-        os.close(descriptor)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return launch.command((sys.executable, "-m", "nimify", *arguments), sockets=sockets, parent=parent)

@@ -1,0 +1,155 @@
+"""A new process takes over from one that serves, on the same sockets, and the old one ends when the new one is ready.
+
+That is how a service of one worker is started again without losing a request. The service keeps its process id, which
+is what an orchestrator, a container or a shell knows it by: when the old worker has answered its last request, its
+process becomes the keeper of the new one (`keeper.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from nimify.serving import launch
+from nimify.serving.listener import READY
+
+if TYPE_CHECKING:
+    from nimify.serving.worker_context import WorkerContext
+
+SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What a process that watches others waits for."""
+NOT_REPLACED: Final = "a new process could not be started; the one that serves goes on"
+TAKES_OVER: Final = "a new process takes over"
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A process that is going to take over.
+
+    Attributes:
+        process: The process.
+        ready: Something can be read from it when the process is ready, and its end when it never will be.
+    """
+
+    process: subprocess.Popen[bytes]
+    ready: socket.socket
+
+    @classmethod
+    def start(cls, program: Sequence[str], sockets: Mapping[str, socket.socket]) -> Successor:
+        """Start a service on sockets that are served already; it does not outlive this process.
+
+        Raises:
+            OSError: No process can be started.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            numbers = {name: given.fileno() for name, given in (*sockets.items(), (READY, theirs))}
+            process = subprocess.Popen(
+                launch.command(program, sockets=numbers, parent=os.getpid()),
+                pass_fds=tuple(numbers.values()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # what a person was told at the start holds on
+            )
+        ours.setblocking(False)
+        return cls(process, ours)
+
+
+class TakenOver(Exception):
+    """Another process has taken over: what this one had open is to be left in order, and then `keep` called."""
+
+    def __init__(self, keeper: list[str]) -> None:
+        super().__init__("another process has taken over")
+        self._keeper = keeper
+
+    def keep(self) -> NoReturn:
+        """Become the keeper of the process that has taken over."""
+        os.execv(self._keeper[0], self._keeper)  # noqa: S606 - ourselves
+
+
+class Succession:
+    """Has another process take over from this one, which is the whole service."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._log = context.log
+        self._program = (sys.executable, *sys.orig_argv[1:])
+        self._sockets: dict[str, socket.socket] = {}
+        self._successor: Successor | None = None
+        self._passing_on: asyncio.Task[None] | None = None
+
+    async def begun(self, stop: asyncio.Event) -> bool:
+        """Start a process and wait until it is ready; false when it does not get so far, or `stop` comes before."""
+        if self._context.settings.triton is not None:
+            self._log.warning("not restarted: Triton holds its ports", remedy="Start the service again.")
+            return False
+        self._log.info("restarting", signal=signal.SIGHUP.name)
+        # This process closes its own when it accepts no more; these are for the keeper.
+        sockets = {name: listener.dup() for name, listener in self._context.listeners.items()}
+        try:
+            successor = Successor.start(self._program, sockets)
+        except OSError as error:
+            self._log.error(NOT_REPLACED, reason=error.strerror)
+            _close(sockets)
+            return False
+        if not await _is_ready(successor, stop):
+            successor.process.kill()
+            code = await asyncio.to_thread(successor.process.wait)
+            successor.ready.close()
+            _close(sockets)
+            if not stop.is_set():
+                self._log.error(NOT_REPLACED, exit_code=code)
+            return False
+        self._log.info(TAKES_OVER, pid=successor.process.pid)
+        self._sockets, self._successor = sockets, successor
+        self._passing_on = asyncio.create_task(self._pass_on(stop, successor))
+        return True
+
+    async def _pass_on(self, stop: asyncio.Event, successor: Successor) -> None:
+        """Tell the process that has taken over when the service shall stop."""
+        await stop.wait()
+        with suppress(ProcessLookupError):
+            os.kill(successor.process.pid, signal.SIGTERM)
+
+    def hold_signals(self) -> None:
+        """Let signals wait for the keeper: the event loop that would have received them is going to end."""
+        if self._successor is not None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def keeper(self) -> TakenOver | None:
+        """What this process is to become, if another one has taken over."""
+        if self._successor is None:
+            return None
+        settings = self._context.settings
+        for listener in self._sockets.values():
+            os.set_inheritable(listener.fileno(), True)
+        descriptors = [str(listener.fileno()) for listener in self._sockets.values()]
+        form = "json" if settings.json_logs else "text"
+        arguments = [settings.log_level, form, str(self._successor.process.pid), ":".join(self._sockets), *descriptors]
+        return TakenOver([sys.executable, "-m", "nimify.serving.keeper", *arguments, "--", *self._program])
+
+
+async def _is_ready(successor: Successor, stop: asyncio.Event) -> bool:
+    told = asyncio.create_task(asyncio.get_running_loop().sock_recv(successor.ready, 16))
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({told, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if told not in done:
+        told.cancel()
+        return False
+    try:
+        return bool(told.result())
+    except OSError:
+        return False
+
+
+def _close(sockets: Mapping[str, socket.socket]) -> None:
+    for listener in sockets.values():
+        listener.close()
