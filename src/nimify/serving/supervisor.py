@@ -27,7 +27,8 @@ _STABLE_S: Final = 10.0
 _LONGEST_PAUSE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.5
 _EXIT_BUG: Final = 70
-_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_OTHER: Final = {signal.SIGTERM: signal.SIGINT, signal.SIGINT: signal.SIGTERM}
+_SIGNALS: Final = (signal.SIGCHLD, *_OTHER)
 
 
 class Supervisor:
@@ -43,6 +44,7 @@ class Supervisor:
         self._due_s: dict[int, float] = {}
         self._ever_ready = False
         self._stopping = False
+        self._first: signal.Signals | None = None
         self._exit_code = 0
 
     def run(self) -> int:
@@ -60,10 +62,20 @@ class Supervisor:
         now_s = time.monotonic()
         timeout_s = min([1.0, *(max(0.0, due_s - now_s) for due_s in self._due_s.values())])
         received = signal.sigtimedwait(_SIGNALS, timeout_s)
-        if received is not None and received.si_signo in {signal.SIGTERM, signal.SIGINT}:
-            self._stopping = True
-            self._forward(signal.Signals(received.si_signo))
+        if received is not None and received.si_signo in _OTHER:
+            self._tell(signal.Signals(received.si_signo))
         self._reap()
+
+    def _tell(self, number: signal.Signals) -> None:
+        """Pass on that the service is to stop, or, the second time, to hurry.
+
+        The second time it is the other signal, whichever came: a worker that was too busy to see the first one yet
+        would not notice another of the same number.
+        """
+        again = self._first is not None and number is self._first
+        self._first = self._first or number
+        self._stopping = True
+        self._forward(_OTHER[number] if again else number)
 
     def _forward(self, number: signal.Signals) -> None:
         for pid in self._slots:
