@@ -54,7 +54,9 @@ def human_count(count: int) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration as people read it: `12 µs`, `0.8 ms`, `1.2 s`."""
+    """A duration as people read it: `12 µs`, `0.8 ms`, `1.2 s`; never nothing for what only nearly is."""
+    if 0 < seconds < 0.5e-6:
+        return "< 1 µs"
     if seconds < 0.0001:
         return f"{seconds * 1e6:.0f} µs"
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

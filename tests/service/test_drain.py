@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
-    from tests.service.conftest import Ask, Dial
+    from tests.service.conftest import Ask, Dial, Wire
 
 StartService = Callable[..., "RunningService"]
 Eventually = Callable[..., None]
@@ -51,7 +51,7 @@ class Load:
             thread.join()
 
     def _work(self, number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         turn = 0
         while not self._enough.is_set():
             turn += 1
@@ -143,17 +143,54 @@ def test_a_second_signal_hurries(
     assert service.stop(second) == 0
 
 
+def _begin(client: Wire, *, length: int = 5) -> None:
+    """Send the beginning of a request; the service has read it when this returns."""
+    head = b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    client.send(head % length)
+    interim = client.answer()
+    assert interim is not None
+    assert interim.status == 100
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_worker_that_was_busy_hears_both_signals(
+    number: signal.Signals, start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
+) -> None:
+    """Signals of one number do not queue: the second must not be lost on a worker that has yet to see the first."""
+    service = start_service(make_bundle("tiny"), "--drain", "600", "--shutdown-grace", "600", "--workers", "2")
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+    busy, other = map(int, children.read_text().split())
+    os.kill(busy, signal.SIGSTOP)
+    # The other worker holds a request, so it ends only when it hears the second signal.
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    connection.putrequest("POST", "/v1/infer")
+    connection.putheader("Content-Length", "5")
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    assert connection.sock.recv(100).startswith(b"HTTP/1.1 100")
+    service.process.send_signal(number)
+    eventually(lambda: "stopping" in service.log.read_text(), what="the first signal's arrival")
+    service.process.send_signal(number)
+    eventually(lambda: str(other) not in children.read_text().split(), what="the second signal's arrival")
+    os.kill(busy, signal.SIGCONT)
+    assert service.process.wait(60) == 8
+    connection.close()
+
+
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_second_signal_hurries_requests_in_flight_too(
-    first: signal.Signals, start_service: StartService, make_bundle: Callable[..., Path], dial: Dial
+    first: signal.Signals,
+    start_service: StartService,
+    make_bundle: Callable[..., Path],
+    dial: Dial,
+    eventually: Eventually,
 ) -> None:
     """It does not wait for their grace, and the exit code says that one was not answered."""
-    service = start_service(make_bundle("tiny"), "--shutdown-grace", "60")
+    service = start_service(make_bundle("tiny"), "--shutdown-grace", "600")
     with dial(service) as client:
-        client.send(b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{")  # and never the rest
-        time.sleep(0.2)
+        _begin(client)  # and never the rest
         service.process.send_signal(first)
-        time.sleep(0.5)
+        eventually(lambda: _refuses(service), what="the listener's end")
         assert service.process.poll() is None
         assert service.stop(signal.SIGTERM) == 8
 
@@ -172,7 +209,11 @@ def test_a_refused_request_is_not_an_unfinished_one(
 
 
 def test_a_load_that_fails_while_stopping_goes_unmentioned(
-    start_service: StartService, make_bundle: Callable[..., Path], dial: Dial, tmp_path: Path
+    start_service: StartService,
+    make_bundle: Callable[..., Path],
+    dial: Dial,
+    tmp_path: Path,
+    eventually: Eventually,
 ) -> None:
     """Nobody waits for the model any more: its fault is no traceback, and the end is a good one."""
     bundle = tmp_path / "bundle"
@@ -180,15 +221,14 @@ def test_a_load_that_fails_while_stopping_goes_unmentioned(
     (model,) = bundle.glob("model_repository/*/1/model.onnx")
     model.unlink()
     os.mkfifo(model)  # which is read when somebody writes to it
-    service = start_service(bundle, "--shutdown-grace", "30", wait_ready=False)
+    service = start_service(bundle, "--shutdown-grace", "600", wait_ready=False)
     with dial(service) as client:
-        client.send(b"GET /v2 HTTP/1.1\r\nHo")
-        time.sleep(0.3)
+        _begin(client)
         service.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        eventually(lambda: _refuses(service), what="the listener's end")
         model.write_bytes(b"no model")
-        time.sleep(0.3)
-    assert service.process.wait(30) == 0
+        time.sleep(0.3)  # nothing tells that the load has failed; where it is later, there is less to see
+    assert service.process.wait(60) in {0, 8}  # 8: the request was cut off before its client's end was seen
     assert "Traceback" not in service.log.read_text()
 
 
@@ -220,18 +260,18 @@ def test_a_request_in_flight_is_finished(
     eventually: Eventually,
 ) -> None:
     """It gets its answer after the listener has closed, and idle connections do not delay the end."""
-    service = start_service(steps_bundle, "--drain", "0")
+    service = start_service(steps_bundle, "--drain", "0", "--shutdown-grace", "600")
     idle = dial(service)
     with dial(service) as wire:
-        wire.send(_count(1_000_000))
+        wire.send(_count(3_000_000))
         eventually(lambda: _in_flight(ask, service), what="the request's start")
         service.process.send_signal(number)
         answer = wire.answer()
         assert answer is not None
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert answer.json["outputs"]["y"] == [2_000_000.0]
+        assert answer.json["outputs"]["y"] == [6_000_000.0]
     assert idle.at_end()
-    assert service.process.wait(30) == 0
+    assert service.process.wait(60) == 0
 
 
 def test_an_unfinished_request_is_told_by_the_exit_code(
@@ -240,7 +280,7 @@ def test_an_unfinished_request_is_told_by_the_exit_code(
     """8 when the grace was over before the answer; the client's connection is cut."""
     service = start_service(steps_bundle, "--drain", "0", "--shutdown-grace", "0.1")
     with dial(service) as wire:
-        wire.send(_count(1_000_000))
+        wire.send(_count(100_000_000))
         eventually(lambda: _in_flight(ask, service), what="the request's start")
         assert service.stop() == 8
         assert wire.answer() is None
@@ -250,10 +290,10 @@ def test_a_request_that_is_still_arriving_may_finish(
     start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, dial: Dial, eventually: Eventually
 ) -> None:
     """Half a request is as good as a whole one, while the grace lasts."""
-    service = start_service(make_bundle("tiny"), "--drain", "0.5")
+    service = start_service(make_bundle("tiny"), "--drain", "0.5", "--shutdown-grace", "600")
     body = b'{"inputs":{"x":[[1,2,3,4]]}}'
     with dial(service) as wire:
-        wire.send(b"POST /v1/infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+        _begin(wire, length=len(body))
         wire.send(body[:10])
         service.process.send_signal(signal.SIGTERM)
         eventually(lambda: _refuses(service), what="the listener's end")
@@ -261,7 +301,7 @@ def test_a_request_that_is_still_arriving_may_finish(
         answer = wire.answer()
         assert answer is not None
         assert answer.status == 200
-    assert service.process.wait(30) == 0
+    assert service.process.wait(60) == 0
 
 
 def _refuses(service: RunningService) -> bool:
@@ -290,8 +330,8 @@ def test_a_run_that_nobody_waits_for_does_not_spoil_the_end(
     """The engine cannot be interrupted; the process ends with its own code all the same."""
     service = start_service(steps_bundle, "--drain", "0")
     with dial(service) as wire:
-        wire.send(_count(20_000_000))
+        wire.send(_count(500_000_000))
         eventually(lambda: _in_flight(ask, service), what="the request's start")
         wire.reset()
         eventually(lambda: not _in_flight(ask, service), what="the client's end")
-    assert service.stop(timeout_s=15) == 0
+    assert service.stop() == 0

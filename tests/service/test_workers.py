@@ -26,6 +26,8 @@ StartService = Callable[..., "RunningService"]
 Eventually = Callable[..., None]
 
 SUCCESS = "nv_inference_request_success"
+STABLE_S = 10.0
+"""What the supervisor takes for a long life of a worker."""
 
 
 def _children(pid: int) -> set[int]:
@@ -115,16 +117,17 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(
 
 
 def test_a_worker_that_is_killed_while_stopping_is_not_a_good_end(
-    start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
+    start_service: StartService, make_bundle: Callable[..., Path], ask: Ask, eventually: Eventually
 ) -> None:
     """What it was answering is lost, and the exit code says so."""
-    service = start_service(make_bundle("tiny"), "--workers", "2", "--drain", "60")
+    service = start_service(make_bundle("tiny"), "--workers", "2", "--drain", "600")
     victim = min(_workers(service))
     service.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    # The workers hear of it from the supervisor, so what one of them knows, that knows too.
+    eventually(lambda: ask(service, "GET", "/v1/health/ready").status == 503, what="readiness' fall")
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: not _runs(victim))
-    assert service.stop(timeout_s=10) == 8
+    assert service.stop() == 8
 
 
 def _assert_monotonic(before: Scrape, after: Scrape) -> Scrape:
@@ -158,7 +161,7 @@ class _Load:
             thread.join()
 
     def _work(self, number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         while not self._enough.is_set():
             try:
                 self._ask(connection, number)
@@ -231,17 +234,20 @@ def test_a_worker_that_keeps_dying_is_replaced_less_and_less_often(
 ) -> None:
     """The first replacement is immediate, the next one waits; the other worker serves all the while."""
     service = start_service(make_bundle("tiny"), "--workers", "2")
-    survivor = max(_workers(service))
+    survivor, deaths_s = max(_workers(service)), []
     for round_ in (1, 2):
         eventually(lambda: len(_workers(service)) == 2)
         eventually(lambda done=round_ - 1: scrape(service).value("nim_worker_restarts_total") == done)
         (victim,) = _workers(service) - {survivor}
         os.kill(victim, signal.SIGKILL)
+        deaths_s.append(time.monotonic())
         eventually(lambda pid=victim: not _runs(pid))
         assert ask(service, "GET", "/v1/health/ready").status == 200
     eventually(lambda: scrape(service).value("nim_worker_restarts_total") == 2)
     pauses = [line.rsplit("after_s=", 1)[1] for line in service.log.read_text().splitlines() if "replacing" in line]
-    assert list(map(float, pauses)) == [0.0, 0.5]
+    # One that lived for long died of something new; a busy machine may have let the first replacement do so.
+    was_long = deaths_s[1] - deaths_s[0] > STABLE_S
+    assert list(map(float, pauses)) in ([[0.0, 0.5], [0.0, 0.0]] if was_long else [[0.0, 0.5]])
     assert service.stop() == 0
 
 
@@ -259,7 +265,7 @@ def test_a_signal_before_a_worker_can_handle_it_is_not_lost(
             eventually(lambda pid=process.pid: len(_children(pid)) == 2, what="the workers' start")
             time.sleep(pause_s)
             process.send_signal(number)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()

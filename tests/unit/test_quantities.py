@@ -27,6 +27,11 @@ def test_counts_and_durations_for_people() -> None:
     assert [human_seconds(s) for s in (1.2e-5, 0.0008, 1.25)] == ["12 µs", "0.8 ms", "1.2 s"]
 
 
+def test_a_duration_is_nothing_only_when_it_really_is() -> None:
+    """A tiny model takes some time."""
+    assert [human_seconds(s) for s in (0.0, 4e-9, 6e-7)] == ["0 µs", "< 1 µs", "1 µs"]
+
+
 def test_rates_have_three_digits_or_whole_numbers() -> None:
     """Nobody reads the tenths of a thousand."""
     assert [human_rate(rate) for rate in (0.1234, 12.34, 1234.5)] == ["0.123", "12.3", "1,234"]

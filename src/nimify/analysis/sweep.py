@@ -109,7 +109,7 @@ class Sweep:
 def _repeated(inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
     """The request as it is for batch 0, otherwise its first row that many times."""
     if not batch:
-        return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        return {name: np.asarray(array, order="C") for name, array in inputs.items()}
     return {name: np.ascontiguousarray(np.repeat(array[:1], batch, axis=0)) for name, array in inputs.items()}
 
 
@@ -156,7 +156,7 @@ def _accepted(
 ) -> dict[str, Array]:
     """The wanted inputs when the model takes them, otherwise those that it is known to take."""
     try:
-        engine.run({name: np.ascontiguousarray(array) for name, array in wanted.items()}, outputs)
+        engine.run({name: np.asarray(array, order="C") for name, array in wanted.items()}, outputs)
     except (EngineRefused, MemoryError):
         return known
     return wanted

@@ -129,7 +129,7 @@ class TrialRun:
 
     def _outputs(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         results = self._engine.run(
-            {name: np.ascontiguousarray(array) for name, array in inputs.items()}, self._output_names
+            {name: np.asarray(array, order="C") for name, array in inputs.items()}, self._output_names
         )
         return dict(zip(self._output_names, results, strict=True))
 

@@ -80,7 +80,8 @@ def _compute(analysis: Analysis) -> Iterator[Fact]:
 
 def _speed(analysis: Analysis) -> Iterator[Fact]:
     for roofline in analysis.rooflines:
-        if roofline.items == analysis.rows:
+        # A model without work has no bound: what its service does in a second has nothing to do with it.
+        if roofline.items == analysis.rows and roofline.latency_s:
             yield (
                 "At best",
                 f"{human_rate(roofline.throughput_per_s)} items/s at batch {roofline.items} on "

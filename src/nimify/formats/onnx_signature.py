@@ -29,13 +29,19 @@ def read_signature(graph: onnx.GraphProto, source: str) -> Signature:
 
     Raises:
         ModelError: It has no outputs, two of the same name, or one without a type.
-        UnsupportedModel: A value is not a dense tensor of a served type.
+        UnsupportedModel: It has no inputs, or a value is not a dense tensor of a served type.
         UnsafeModel: A name or shape breaks a limit.
     """
     stored = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
     inputs = [info for info in graph.input if info.name not in stored]
     if not graph.output:
         raise ModelError(source, "its graph has no outputs.", remedy="Export it again with at least one output.")
+    if not inputs:
+        raise UnsupportedModel(
+            source,
+            "it has no inputs, so every answer would be the same; a request must carry one tensor at least.",
+            remedy="Export it with what it computes from as an input.",
+        )
     return Signature(
         inputs=_specs(inputs, "input", source),
         outputs=_specs(graph.output, "output", source),

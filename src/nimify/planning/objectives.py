@@ -82,7 +82,8 @@ def _longest_run(analysis: Analysis, max_batch_size: int, cpus: float) -> tuple[
         return largest[0].p99_s, "Measured:", Basis.MEASURED
     if analysis.flops_per_item is None:
         return None, "", Basis.DEFAULT
-    return analysis.flops_per_item * max_batch_size / (CORE_FLOPS * cpus), "Estimated:", Basis.ESTIMATED
+    rows = max(max_batch_size, 1)  # with batching off, a run is of one item
+    return analysis.flops_per_item * rows / (CORE_FLOPS * cpus), "Estimated:", Basis.ESTIMATED
 
 
 def _check_asked(key: str, seconds: float, request_timeout_s: float) -> None:

@@ -42,7 +42,8 @@ def compute_section(analysis: Analysis) -> Markup | None:
 
 
 def speed_section(rooflines: tuple[Roofline, ...]) -> Markup | None:
-    """Latency and throughput, at best."""
+    """Latency and throughput, at best; nothing for a model without work."""
+    rooflines = tuple(roofline for roofline in rooflines if roofline.latency_s)
     if not rooflines:
         return None
     rows = [

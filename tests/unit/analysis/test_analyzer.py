@@ -80,6 +80,16 @@ def test_every_datatype_survives_the_trial(datatype: str, tmp_path: Path) -> Non
         np.testing.assert_array_equal(case.outputs["y"], case.inputs["x"])
 
 
+def test_a_scalar_input_stays_a_scalar(tmp_path: Path) -> None:
+    """A tensor of rank 0 reaches the model as that, so what is recorded is what a service answers."""
+    graph = GraphBuilder("threshold")
+    graph.output(graph.op("Relu", graph.input("x", "FP32", []), out="y"), "FP32", [])
+
+    (case,) = analyze(graph.model(), tmp_path).golden
+
+    assert (case.inputs["x"].shape, case.outputs["y"].shape) == ((), ())
+
+
 def test_golden_requests_are_the_same_every_time(tmp_path: Path, analysis_of: Callable[[str], Analysis]) -> None:
     """The seed decides, and another seed gives other inputs."""
     first, again = analysis_of("text"), analyze(models.text_encoder(), tmp_path)

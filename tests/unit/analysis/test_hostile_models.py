@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from nimify.analysis.analysis import Analysis
 from nimify.analysis.analyzer import AnalysisOptions, ModelAnalyzer
-from nimify.errors import ModelError
+from nimify.errors import ModelError, UnsupportedModel
 from nimify.formats.limits import MAX_TENSORS
 from nimify.formats.wire import encode_message
 from nimify.testing import models
@@ -231,14 +231,15 @@ def test_a_shape_bomb_is_counted_and_not_run_to_its_end(operator: str, canary: C
     assert "trial.no-inputs" in {finding.code for finding in analysis.findings}
 
 
-def test_a_model_without_inputs_is_one_that_takes_no_batches(canary: Canary) -> None:
-    """It is strange and harmless."""
+def test_a_model_without_inputs_is_refused(canary: Canary) -> None:
+    """It is harmless, but no request can ask it anything."""
     graph = GraphBuilder("constant")
     graph.output(graph.op("Identity", graph.constant([1.0]), out="y"), "FP32", [1])
     path = written(graph.model, canary)
     canary.watch()
 
-    assert analyze(path).batch_axis.reason == "The model has no inputs."
+    with pytest.raises(UnsupportedModel, match="it has no inputs"):
+        analyze(path)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,7 @@ def test_without_digest_nothing_is_hashed(tmp_path: Path) -> None:
     [
         (lambda model: model.ClearField("graph"), "it has no graph"),
         (lambda model: model.graph.ClearField("output"), "its graph has no outputs"),
+        (lambda model: model.graph.ClearField("input"), "it has no inputs"),
         (lambda model: model.graph.input.append(model.graph.input[0]), "it has two inputs named 'x'"),
         (lambda model: model.graph.output.append(model.graph.output[0]), "it has two outputs named 'y'"),
         (lambda model: model.graph.output[0].ClearField("name"), "an output has no name"),

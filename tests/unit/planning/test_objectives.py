@@ -49,6 +49,17 @@ def test_more_work_gets_more_time(analyse: Analyse) -> None:
     assert decided(analysis, cpus=8)["latency_s"].basis is Basis.ESTIMATED
 
 
+def test_without_batching_a_run_is_of_one_item(analyse: Analyse) -> None:
+    """Its time is not nothing, though the plan's largest batch is 0 then."""
+    known = analyse("tiny")
+    assert known.compute is not None
+    analysis = replace(known, compute=replace(known.compute, total_flops=int(25e9)))
+    made = decide_objectives(analysis, ObjectivesConfig(), max_batch_size=0, cpus=1, request_timeout_s=60.0)
+    latency = next(decision for decision in made if decision.key == "objectives.latency_s")
+    assert latency.value == 2.5
+    assert "1.0 s for the largest batch" in latency.reason
+
+
 def test_what_was_measured_counts_more_than_the_estimate(analyse: Analyse) -> None:
     """The slowest of a hundred runs of the largest measured batch, twice."""
     points = tuple(SweepPoint(batch, 100, 0.1 * batch, 0.11 * batch, 10.0, 1 << 20) for batch in (1, 8, 64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +40,17 @@ _ORT_NAMES = {
     "string": "BYTES",
 }
 _BF16 = DATATYPES["BF16"]
+
+# "[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from x failed:This is an invalid model. ..."
+_PREAMBLE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .*? failed: ?)?(?:This is an invalid model\. )?", re.DOTALL
+)
+_SOURCE_LINE = re.compile(r"/?[\w./+-]+\.(?:cc|cpp|h|hpp):\d+ ")
+# 'In Node, ("name", Operator, "domain", -1) : ("x": tensor(float),) -> ("y": ...) , Error what is wrong'
+_NODE = re.compile(
+    r'^In Node, \("(?P<node>.*?)", (?P<op>\S*?), "(?P<domain>.*?)", -?\d+\) : .* , Error (?P<what>.*)$', re.DOTALL
+)
+_LONGEST_CAUSE = 400
 
 
 class OnnxRuntimeEngine:
@@ -115,8 +127,25 @@ class OnnxRuntimeEngine:
 def ort_cause(error: Exception, model_file: Path) -> str:
     """What ONNX Runtime says, in one short line and without the folder of the model."""
     text = str(error).replace(str(model_file.parent) + "/", "").replace(str(model_file), model_file.name)
-    # "[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from x failed: ..." - the sentence is behind the code.
-    return shortened(one_line(text.rsplit(" : ", 1)[-1].strip()), 240)
+    sentence = _without_place_in_source(_PREAMBLE.sub("", text.strip()))
+    if found := _NODE.match(sentence):
+        operator = f"{found['domain']}::{found['op']}" if found["domain"] else found["op"]
+        node = f" of node '{found['node']}'" if found["node"] else ""
+        sentence = f"{found['what']} (operator {operator}{node})"
+    return shortened(one_line(sentence), _LONGEST_CAUSE)
+
+
+def _without_place_in_source(text: str) -> str:
+    """The sentence behind the file, line and signature of the C++ function that refused, which may be long."""
+    if not _SOURCE_LINE.match(text):
+        return text
+    depth = 0
+    for position, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        is_end = character == ")" and depth == 0 and text[position + 1 : position + 2] != "("  # operator()(...)
+        if is_end and (sentence := text[position + 1 :].removeprefix(" const").strip()):
+            return sentence
+    return text
 
 
 def _spec(node: Any, source: str) -> TensorSpec:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from nimify.errors import ModelError, UnsupportedModel
 from nimify.serving.engines.engine import Array, EngineRefused
@@ -139,6 +142,37 @@ def test_a_file_that_cannot_be_loaded_is_told_without_its_folder(tmp_path: Path,
     assert str(tmp_path) not in str(caught.value)
     assert str(caught.value).isprintable()
     assert caught.value.cause
+
+
+def _tiny(*, ir: int = 9, opset: int = 17, operator: str = "Relu", domain: str = "", node: str = "") -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"], ["y"], name=node, domain=domain)],
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 4])],
+    )
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (_tiny(ir=99), r"Unsupported model IR version: 99, max supported IR version: \d+"),
+        (_tiny(opset=99), r"Opset 99 is under development.* official support for domain ai\.onnx is till opset \d+"),
+        (_tiny(operator="Frob", node="n7"), r"No Op registered for Frob .*\(operator Frob of node 'n7'\)"),
+        (_tiny(operator="Frob", domain="acme"), r"acme::Frob|acme:Frob"),
+        (_tiny(opset=5, ir=3), r"Could not find an implementation for Relu\(1\)"),
+    ],
+    ids=["ir", "opset", "operator", "domain", "old"],
+)
+def test_the_reason_is_told_whole_and_without_the_engines_source(
+    tmp_path: Path, model: onnx.ModelProto, reason: str
+) -> None:
+    """ONNX Runtime puts files, lines and signatures of its own first, which may be longer than what it has to say."""
+    with pytest.raises(ModelError, match=rf"cannot load it: .*{reason}") as caught:
+        OnnxRuntimeEngine.load(models.save(model, tmp_path / "m.onnx"), threads=1)
+    assert not re.search(r"onnxruntime_src|Load model from|\.(cc|h):\d|ONNXRuntimeError", caught.value.cause)
 
 
 @pytest.mark.parametrize("where", ["absent", "short"])
