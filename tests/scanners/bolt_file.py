@@ -33,10 +33,11 @@ def bolt_file(content: Bucket) -> bytes:
 
 def _leaf(bucket: Bucket, pages: list[bytes]) -> int:
     """Append the page of a bucket, after those of the buckets in it; its number."""
-    rows = []
-    for key, value in sorted((key.encode(), value) for key, value in bucket.items()):
-        inner = not isinstance(value, bytes)
-        rows.append((inner, key, _BUCKET.pack(_leaf(value, pages), 0) if inner else value))  # type: ignore[arg-type]
+    rows: list[tuple[bool, bytes, bytes]] = []
+    for name in sorted(bucket, key=str.encode):
+        content = bucket[name]
+        inner = not isinstance(content, bytes)
+        rows.append((inner, name.encode(), content if isinstance(content, bytes) else _inner(content, pages)))
     elements, data = b"", b""
     for index, (inner, key, value) in enumerate(rows):
         from_here = (len(rows) - index) * _ELEMENT.size + len(data)
@@ -45,6 +46,10 @@ def _leaf(bucket: Bucket, pages: list[bytes]) -> int:
     number = _FIRST_FREE + sum(len(page) for page in pages) // _PAGE_BYTES
     pages.append(_page(number, _LEAF, len(rows), elements + data))
     return number
+
+
+def _inner(bucket: Bucket, pages: list[bytes]) -> bytes:
+    return _BUCKET.pack(_leaf(bucket, pages), 0)
 
 
 def _page(number: int, kind: int, entries: int, body: bytes) -> bytes:

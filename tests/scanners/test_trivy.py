@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -224,11 +225,9 @@ def test_a_bad_chart_and_a_bad_dockerfile_are_found(
     trivy: str, make_bundle: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The scan above can fail: a container that may write to its root, and one that runs as root."""
-    import shutil
-
     bundle = shutil.copytree(make_bundle("tiny"), tmp_path / "bundle")
-    pod = bundle / "chart/templates/_pod.tpl"
-    pod.write_text(pod.read_text().replace("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"))
+    template = bundle / "chart/templates/deployment.yaml"
+    template.write_text(template.read_text().replace("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"))
     (bundle / "container/Dockerfile.cpu").write_text(BAD_DOCKERFILE)
 
     result = scanned(bundle, Kind.MISCONFIGURATION)

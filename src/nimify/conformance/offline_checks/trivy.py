@@ -15,6 +15,7 @@ from nimify.errors import one_line, shortened
 
 _NAME: Final = "trivy"
 _TRIVY: Final = Reader("trivy", "Install trivy 0.74 or newer.", environment={"TRIVY_SKIP_VERSION_CHECK": "true"})
+_CONFIG: Final = ("config", "--quiet", "--format", "json", "--skip-check-update")
 _GRAVE: Final = frozenset({"HIGH", "CRITICAL", "UNKNOWN"})
 ACCEPTED: Final = {
     "KSV-0011": "No CPU limit: it would halt the service in the middle of requests, and guards nobody's reserved CPUs. "
@@ -34,7 +35,7 @@ def check_trivy(bundle: Bundle) -> CheckResult:
     with staged_chart(bundle, *dockerfiles) as folder:
         chart = ("--helm-kube-version", f"{KUBERNETES}.0", "--helm-set-string", f"image.repository={IMAGE}")
         try:
-            answer = _TRIVY.ask("config", "--quiet", "--format", "json", "--skip-check-update", *chart, ".", folder=folder)
+            answer = _TRIVY.ask(*_CONFIG, *chart, ".", folder=folder)
         except NoAnswer as error:
             return failed(_NAME, str(error))
     try:
