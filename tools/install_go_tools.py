@@ -53,9 +53,7 @@ class GoTool:
         }
         # Go calls a program as its folder is called, which need not be its name.
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            subprocess.run(
-                [go, "install", "-trimpath", self.package], env={**environment, "GOBIN": place}, check=True
-            )
+            subprocess.run([go, "install", "-trimpath", self.package], env={**environment, "GOBIN": place}, check=True)
             (program,) = Path(place).iterdir()
             program.replace(folder / self.name)
         self._note(folder).write_text(self.package, encoding="utf-8")
