@@ -66,11 +66,12 @@ test-triton: $(VENV)/.ready .tools/triton/.ready .tools/kserve/.ready .tools/per
 tools: ## build the Go programs that tests drive into .tools/bin; takes minutes, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin
 
-tools-scanners: ## build grype into .tools/bin; takes many minutes, once
+tools-scanners: ## build grype, trivy, cosign and Docker Compose into .tools/bin; takes the better part of an hour, once
 	$(PYTHON) tools/install_go_tools.py .tools/bin tools/go-scanners.txt
 
-test-scanners: $(VENV)/.ready tools-scanners ## `nimify scan` with the real grype; no part of continuous integration
-	NIMIFY_REQUIRE=scanners $(BIN)/python -m pytest tests/scanners
+test-scanners: $(VENV)/.ready tools-scanners ## scans, image signatures and compose.yaml, by the real grype, trivy, cosign and Docker Compose; as root, on Debian; no part of continuous integration
+	$(BIN)/python tools/container_engine.py install
+	NIMIFY_REQUIRE=scanners,docker $(BIN)/python -m pytest -m scanners tests/scanners tests/container
 
 test-chart: $(VENV)/.ready tools ## the Helm chart and `nimify validate`, by the real Helm, strict schemas, kube-score
 	NIMIFY_REQUIRE=chart,validate $(BIN)/python -m pytest tests/chart tests/unit/conformance
@@ -80,7 +81,7 @@ test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; 
 
 test-container: $(VENV)/.ready .tools/triton/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
-	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest tests/container
+	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest -m container tests/container
 
 cluster-build: $(VENV)/.ready tools ## build Kubernetes for test-cluster, once; takes half an hour and more
 	$(BIN)/python tools/container_engine.py install

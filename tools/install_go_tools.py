@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ class GoTool:
     Attributes:
         name: Of the program.
         package: Its package with the version, e.g. `helm.sh/helm/v4/cmd/helm@v4.2.4`.
+        settings: Variables that its build needs, e.g. `GOEXPERIMENT=jsonv2`.
     """
 
     name: str
     package: str
+    settings: tuple[str, ...] = ()
 
     def is_installed(self, folder: Path) -> bool:
         """Whether this very version is there."""
@@ -43,12 +46,16 @@ class GoTool:
         """
         environment = {
             **os.environ,
-            "GOBIN": str(folder),
             "CGO_ENABLED": "0",
             # Takes the newer Go that a program asks for from where modules come from.
             "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
+            **dict(setting.split("=", 1) for setting in self.settings),
         }
-        subprocess.run([go, "install", "-trimpath", self.package], env=environment, check=True)
+        # Go calls a program as its folder is called, which need not be its name.
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            subprocess.run([go, "install", "-trimpath", self.package], env={**environment, "GOBIN": place}, check=True)
+            (program,) = Path(place).iterdir()
+            program.replace(folder / self.name)
         self._note(folder).write_text(self.package, encoding="utf-8")
 
     def _note(self, folder: Path) -> Path:
@@ -59,8 +66,8 @@ def read_tools(path: Path = LIST) -> Iterator[GoTool]:
     """The programs of a list."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
-            name, package = line.split()
-            yield GoTool(name, package)
+            name, package, *settings = line.split()
+            yield GoTool(name, package, tuple(settings))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,9 +11,10 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.scanners.vulnerability import Vulnerability
 
 _TABLES = """
 CREATE TABLE blobs (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
@@ -50,23 +51,6 @@ CREATE TABLE ssvc_handles (id INTEGER PRIMARY KEY, cve TEXT NOT NULL, source TEX
 """
 _MODEL, _REVISION, _ADDITION = 6, 1, 10
 _PROVIDER = "github"
-
-
-@dataclass(frozen=True)
-class Vulnerability:
-    """A made-up vulnerability of a Python package.
-
-    Attributes:
-        id: E.g. `GHSA-...`; grype knows their kind by it.
-        package: The package's name.
-        below: Versions below this one have it, and this one mends it; empty where nothing does.
-        severity: `low`, `medium`, `high`, `critical`, `negligible`; empty where nobody has judged it.
-    """
-
-    id: str
-    package: str
-    below: str
-    severity: str
 
 
 def write_database(path: Path, vulnerabilities: Sequence[Vulnerability], *, made: datetime.datetime) -> None:

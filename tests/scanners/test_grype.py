@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.scanners.conftest import only_scanner
-from tests.scanners.grype_database import Vulnerability, write_database
+from tests.scanners.grype_database import write_database
+from tests.scanners.vulnerability import Vulnerability
 
 from nimify.cli import main
 from nimify.scanning.scan import Kind, Level, Scan, Target

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     "--network", type=click.Choice(["default", "host", "none"]), help="Network of the steps that fetch packages."
 )
 @click.option("--push", is_flag=True, help="Send it to its registry.")
+@click.option(
+    "--sign-image", metavar="KEY", default="", help="Sign what was pushed with cosign, by a key: a file, or env://NAME."
+)
 @click.option("--no-prove", is_flag=True, help="Do not let it prove itself.")
 @click.option("--timeout", type=seconds, metavar="TIME", default="30m", show_default=True, help="Time for the build.")
 @json_option
@@ -67,6 +70,7 @@ def _lines(record: BuildRecord, width: int) -> list[str]:
     rows = [("image", image.name), ("id", image.id), *([("digest", image.digest)] if image.digest else [])]
     rows.append(("size", human_bytes(image.size_bytes)))
     rows.append(("base", record.base.name))
+    rows += [("signed", "with cosign, in its registry")] if record.signed else []
     if measured is not None:
         rows.append(("ready after", human_seconds(measured.load_s)))
         rows.append(("memory", f"{human_bytes(measured.memory_bytes)} at most"))

@@ -23,6 +23,12 @@ EXIT_REFUSED = 10
 @click.argument("bundle", type=MODEL)
 @click.option("--target", required=True, help="Where to: see `nimify targets`.")
 @click.option("--image", metavar="REF", default="", help="The container image, for targets that run one.")
+@click.option(
+    "--verify-image",
+    metavar="KEY",
+    default="",
+    help="Deploy the image only if cosign finds it signed with this public key: a file, or env://NAME.",
+)
 @click.option("--namespace", metavar="NS", default="", help="Namespace, where the target has some.")
 @click.option(
     "--set",
@@ -44,7 +50,7 @@ def deploy(console: Console, /, bundle: Path, *, target: str, dry_run: bool, **o
     Doing it again with nothing changed changes nothing. Exits with 10 when nothing changed, with 11 when the revision
     before answers again, and with 12 when somebody must look at it.
     """
-    from nimify.core.deployments import order_for
+    from nimify.core.deployments import order_for, with_verified_image
 
     order = order_for(
         bundle,
@@ -53,6 +59,8 @@ def deploy(console: Console, /, bundle: Path, *, target: str, dry_run: bool, **o
         settings=dict(options["settings"]),
         timeout_s=options["timeout"],
     )
+    if options["verify_image"]:
+        order = with_verified_image(order, options["verify_image"], target=target)
     return _foresee(console, target, order) if dry_run else _carry_out(console, target, order)
 
 

@@ -32,8 +32,8 @@ def validate(
 ) -> int:
     """Check a bundle by the real reader of each file, or a live service against its contract.
 
-    Programs that read files of the bundle (hadolint, helm, kube-score, kube-linter, docker compose, promtool) are
-    found on the PATH. A check whose program is missing is skipped, and says so.
+    Programs that read files of the bundle (hadolint, helm, kube-score, kube-linter, trivy, docker compose, promtool)
+    are found on the PATH. A check whose program is missing is skipped, and says so.
 
     Exits with 1 when a check fails.
     """

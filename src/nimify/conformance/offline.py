@@ -24,6 +24,7 @@ from nimify.conformance.offline_checks.openapi_document import check_openapi_doc
 from nimify.conformance.offline_checks.plan_file import check_plan_file
 from nimify.conformance.offline_checks.settings_file import check_settings_file
 from nimify.conformance.offline_checks.triton_config import check_triton_config
+from nimify.conformance.offline_checks.trivy import check_trivy
 from nimify.conformance.readers import end_readers
 from nimify.conformance.report import CheckResult, Report, Status, failed
 from nimify.errors import ConfigError, NimifyError
@@ -43,6 +44,7 @@ CHECKS: Final[Mapping[str, OfflineCheck]] = {
     "kubernetes": check_kubernetes_schemas,
     "kube-score": check_kube_score,
     "kube-linter": check_kube_linter,
+    "trivy": check_trivy,
     "compose": check_compose_file,
     "monitoring": check_monitoring,
     "model": check_model_file,
@@ -50,7 +52,10 @@ CHECKS: Final[Mapping[str, OfflineCheck]] = {
 }
 """Every check by name, in the order of the report."""
 _WAITING: Final = frozenset(
-    {"dockerfiles", "chart-values", "chart", "kubernetes", "kube-score", "kube-linter", "compose", "monitoring"}
+    {
+        *("dockerfiles", "chart-values", "chart", "kubernetes", "kube-score", "kube-linter", "trivy", "compose"),
+        "monitoring",
+    }
 )
 """Checks that wait for programs of others, so several of them run at once, beside those that run here."""
 _AT_ONCE: Final = 4

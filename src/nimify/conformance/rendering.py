@@ -21,7 +21,7 @@ KUBERNETES: Final = "1.37"
 SCHEMA_FILE: Final = "values.schema.json"
 WHAT_IS_RENDERED: Final = "What the chart renders"
 _RENDERED: Final = "rendered.yaml"
-_IMAGE: Final = "registry.example.com/nimify/checked"
+IMAGE: Final = "registry.example.com/nimify/checked"
 """A bundle does not know where its image is, and Helm renders nothing without one."""
 _DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "$id", "id"})
@@ -32,13 +32,17 @@ class NotRendered(Exception):
 
 
 @contextmanager
-def staged_chart(bundle: Bundle) -> Iterator[Path]:
+def staged_chart(bundle: Bundle, *also: str) -> Iterator[Path]:
     """A folder with a copy of the chart in `chart/`, which names nothing outside of itself.
+
+    Args:
+        bundle: The bundle.
+        also: Other files of it that are copied.
 
     Raises:
         BundleDamaged: The chart cannot be copied, or would make Helm read something else.
     """
-    with staged(bundle.path, CHART_FOLDER) as folder:
+    with staged(bundle.path, CHART_FOLDER, *also) as folder:
         chart = folder / CHART_FOLDER
         if (chart / "charts").exists():
             raise BundleDamaged(
@@ -59,7 +63,7 @@ def render(folder: Path) -> Path:
     try:
         answer = HELM.ask(
             *("template", "service", CHART_FOLDER, "--namespace", "checked"),
-            *("--kube-version", f"{KUBERNETES}.0", "--set-string", f"image.repository={_IMAGE}"),
+            *("--kube-version", f"{KUBERNETES}.0", "--set-string", f"image.repository={IMAGE}"),
             folder=folder,
         )
     except NoAnswer as error:

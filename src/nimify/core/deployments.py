@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from nimify import plugins
 from nimify.artifacts.bundle import Bundle
 from nimify.errors import ConfigError, EnvironmentProblem, NotDeployed
+from nimify.images import cosign
 from nimify.images.record import last_build
 from nimify.images.reference import ImageName
 from nimify.monitoring.monitor import Source
@@ -28,6 +29,9 @@ from nimify.targets.target import (
     Reference,
     Target,
 )
+
+_VERIFY_IMAGE: Final = "--verify-image"
+_RUNS_NO_IMAGE: Final = "process"
 
 
 def silent(_: str) -> None:
@@ -73,6 +77,34 @@ def order_for(
         settings=dict(settings or {}),
         timeout_s=timeout_s,
     )
+
+
+def with_verified_image(order: Order, key: str, *, target: str) -> Order:
+    """The order with its image by the digest that is signed with a key.
+
+    Args:
+        order: With a bundle.
+        key: The public key: a file, `env://NAME`, or one of a key store as cosign names it.
+        target: Where it is to run.
+
+    Raises:
+        ConfigError: There is no such key, or no image that could be signed.
+        EnvironmentProblem: There is no cosign on this machine.
+        NotDeployed: The image is not signed with it, or that cannot be found out.
+    """
+    if target == _RUNS_NO_IMAGE:
+        remedy = "Sign the bundle instead: nimify sign, and NIMIFY_VERIFY_KEY where it is served."
+        raise ConfigError(f"the target '{target}' runs no image.", field=_VERIFY_IMAGE, remedy=remedy)
+    if not order.image:
+        remedy = "Name it with --image; nimify build --push --sign-image KEY makes one."
+        raise ConfigError("there is no image whose signature could be checked.", field=_VERIFY_IMAGE, remedy=remedy)
+    image = ImageName.parse(order.image, field="--image")
+    try:
+        return replace(order, image=str(cosign.verified(image, key, field=_VERIFY_IMAGE)))
+    except cosign.NotSigned as error:
+        raise NotDeployed(
+            f"{error} Nothing changed.", remedy="Deploy an image that its owner signed; cosign says the same of others."
+        ) from error
 
 
 def _built_image(built: Mapping[str, Any]) -> str:

@@ -166,6 +166,7 @@ class NIMService:
         target: str,
         *,
         image: str = "",
+        verify_image: str = "",
         namespace: str = "",
         settings: Mapping[str, str] | None = None,
         timeout_s: float = 600.0,
@@ -176,6 +177,7 @@ class NIMService:
         Args:
             target: Where: an entry point of `nimify.targets`, e.g. `process`.
             image: The container image, for targets that run one; the last one that was built when left out.
+            verify_image: The public key that the image must be signed with, by cosign; empty to take any.
             namespace: Where the target divides its services.
             settings: The target's own settings, e.g. `{"port": "8080"}`.
             timeout_s: How long all of it may take.
@@ -187,9 +189,11 @@ class NIMService:
             RolledBack: The new revision failed, and the one before it answers again.
             LeftDegraded: The new revision failed, and so did going back.
         """
-        from nimify.core.deployments import deploy, order_for, silent
+        from nimify.core.deployments import deploy, order_for, silent, with_verified_image
 
         order = order_for(self.folder, image=image, namespace=namespace, settings=settings, timeout_s=timeout_s)
+        if verify_image:
+            order = with_verified_image(order, verify_image, target=target)
         return deploy(target, order, progress or silent)
 
     def status(self, target: str | None = None) -> Deployment:

@@ -1,4 +1,4 @@
-"""The order of a build: preflight, base, image, proof, name, push, record."""
+"""The order of a build: preflight, base, image, proof, name, push, signature, record."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, Final
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.container.container import CONTAINER_FOLDER, FAMILIES, dockerfile_path
 from nimify.artifacts.image import image_tag
-from nimify.errors import BundleDamaged, ConfigError
+from nimify.errors import BundleDamaged, ConfigError, EnvironmentProblem
 from nimify.findings import Finding, Severity
+from nimify.images import cosign
 from nimify.images.builders import choose
 from nimify.images.context import Context
 from nimify.images.image import Base, Builder, ImageRef, Progress, Recipe
@@ -32,6 +33,7 @@ _BASE: Final = re.compile(r"^ARG BASE=(\S+)$", re.MULTILINE)
 _PLATFORM: Final = re.compile(r"[a-z0-9]+/[a-z0-9]+(/v[0-9]+)?")
 _NETWORKS: Final = ("default", "host", "none")
 _LEAST_MEMORY: Final = 256 << 20
+_SIGN_IMAGE: Final = "--sign-image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class BuildOptions:
         platform: e.g. `linux/amd64`; empty for the builder's own.
         network: Of the steps that fetch packages: `default`, `host` or `none`.
         push: Whether to send it to its registry.
+        sign_image: The key that signs it in its registry, as cosign takes it; empty for no signature.
         proof: Whether it must prove itself.
         timeout_s: How long the build may take.
     """
@@ -57,6 +60,7 @@ class BuildOptions:
     platform: str = ""
     network: str = ""
     push: bool = False
+    sign_image: str = ""
     proof: bool = True
     timeout_s: float = DEFAULT_TIMEOUT_S
 
@@ -67,6 +71,9 @@ class BuildOptions:
             raise ConfigError(f"'{self.platform}' is none; write e.g. linux/amd64.", field="--platform")
         if self.network and self.network not in _NETWORKS:
             raise ConfigError(f"must be one of {', '.join(_NETWORKS)}, not '{self.network}'.", field="--network")
+        if self.sign_image and not self.push:
+            remedy = "Add --push: a signature lies beside the image in its registry."
+            raise ConfigError("only an image in a registry can be signed.", field=_SIGN_IMAGE, remedy=remedy)
 
 
 def build_image(bundle: Bundle, options: BuildOptions, tell: Progress) -> BuildRecord:
@@ -89,6 +96,8 @@ def build_image(bundle: Bundle, options: BuildOptions, tell: Progress) -> BuildR
     family = options.family or str(decided["deployment.family"])
     findings = _intact(bundle)
     base_name = _base_name(bundle, family, options)
+    if options.sign_image:
+        cosign.check_key(options.sign_image, field=_SIGN_IMAGE)
     builder, version = choose(options.builder)
     tell(f"{builder.name} {version} builds the {family} image of '{bundle.service.name}'.")
     base = builder.find_base(base_name, platform=options.platform)
@@ -102,6 +111,8 @@ def build_image(bundle: Bundle, options: BuildOptions, tell: Progress) -> BuildR
     if options.push:
         tell(f"It is sent to {name}.")
         image = replace(image, digest=builder.push(image, name))
+    if options.sign_image:
+        _sign(image, name, options, tell)
     record = BuildRecord(
         image=image,
         family=family,
@@ -112,6 +123,7 @@ def build_image(bundle: Bundle, options: BuildOptions, tell: Progress) -> BuildR
         wheel_digest=wheel.digest,
         measured=measured,
         pushed=options.push,
+        signed=bool(options.sign_image),
         findings=(*findings, *base.findings, *_unproven(options), *_other_id(bundle, image, inputs)),
     )
     record.save(bundle.path)
@@ -205,6 +217,14 @@ def _proven(
         return prove(runtime, bundle, confinement, ready_s=float(decided["deployment.startup_s"]), tell=tell)
     finally:
         runtime.close()
+
+
+def _sign(image: ImageRef, name: ImageName, options: BuildOptions, tell: Progress) -> None:
+    if not image.digest:
+        message = f"The registry has {name}, and the builder does not say under which digest, so it is not signed."
+        raise EnvironmentProblem(message, remedy="Sign it with cosign by the digest that the registry names.")
+    tell("It is signed, and the signature is put beside it.")
+    cosign.sign(name.pinned(image.digest), options.sign_image, field=_SIGN_IMAGE)
 
 
 def _unproven(options: BuildOptions) -> tuple[Finding, ...]:

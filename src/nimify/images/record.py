@@ -36,6 +36,7 @@ class BuildRecord:
         wheel_digest: Of the nimify in it.
         measured: What the proof measured; `None` when there was none.
         pushed: Whether it is in its registry.
+        signed: Whether its signature is there, too.
         findings: What a person should know.
     """
 
@@ -48,6 +49,7 @@ class BuildRecord:
     wheel_digest: str
     measured: Measured | None
     pushed: bool
+    signed: bool = False
     findings: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class BuildRecord:
             "proven": self.measured is not None,
             "measured": None if self.measured is None else self.measured.to_dict(),
             "pushed": self.pushed,
+            "signed": self.signed,
             "findings": [finding.to_dict() for finding in self.findings],
         }
 

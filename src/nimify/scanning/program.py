@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ def installed(name: str) -> bool:
     return Program(name).path is not None
 
 
-def report_of(name: str, arguments: Sequence[str], *, timeout_s: float) -> Any:
+def report_of(
+    name: str, arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
+) -> Any:
     """The JSON that a program writes to standard output.
 
     It runs in an empty folder: scanners read settings and ignore lists from where they are started, and those of
@@ -28,11 +30,12 @@ def report_of(name: str, arguments: Sequence[str], *, timeout_s: float) -> Any:
         name: Of the program.
         arguments: Paths among them are absolute.
         timeout_s: How long it may take.
+        environment: Set for the call, over what we have ourselves.
 
     Raises:
         Unscanned: It is missing, fails, takes too long or writes something else.
     """
-    program = Program(name, environment={"NO_COLOR": "1"})
+    program = Program(name, environment={"NO_COLOR": "1", **(environment or {})})
     with tempfile.TemporaryDirectory(prefix="nimify-scan-") as folder:
         try:
             return program.json(*arguments, folder=Path(folder), longest=_LONGEST_REPORT, timeout_s=timeout_s)

@@ -54,7 +54,7 @@ def test_every_program_takes_a_new_bundle(bundle_of: BundleOf, need: Need) -> No
     skips = [result.name for result in report.results if result.status is Status.SKIPPED]
     assert [result.name for result in report.results] == list(CHECKS)
     assert not report.failed(strict=True), report
-    assert set(skips) <= {"kube-linter", "compose", "monitoring"}
+    assert set(skips) <= {"kube-linter", "trivy", "compose", "monitoring"}
 
 
 @pytest.mark.usefixtures("no_programs")
@@ -62,7 +62,16 @@ def test_without_programs_a_bundle_is_valid_and_the_report_says_what_nobody_read
     """Each missing program is named, with how to get it; what we read ourselves is read."""
     report = validate_bundle(bundle_of("tiny", "compose"))
     skips = {name: result for name, result in results(report).items() if result.status is Status.SKIPPED}
-    assert skips.keys() == {"dockerfiles", "chart", "kubernetes", "kube-score", "kube-linter", "compose", "monitoring"}
+    assert skips.keys() == {
+        "dockerfiles",
+        "chart",
+        "kubernetes",
+        "kube-score",
+        "kube-linter",
+        "trivy",
+        "compose",
+        "monitoring",
+    }
     assert all("is not installed" in result.message and "nstall" in result.remedy for result in skips.values())
     assert results(report)["chart-values"].status is Status.PASSED
     assert not report.failed(strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,55 @@ def test_trivy_reads_the_configuration_of_a_folder(fake_scanner: FakeScanner, tm
     assert [(issue.id, issue.level, issue.where) for issue in result.issues] == [
         ("DS-0002", Level.HIGH, "container/Dockerfile.cpu")
     ]
+
+
+def test_what_trivy_passes_over_is_not_scanned(fake_scanner: FakeScanner, tmp_path: Path) -> None:
+    """It says nothing of a Dockerfile that it cannot parse, and of a chart that it cannot render; issues stay."""
+    (tmp_path / "container").mkdir()
+    for name in ("Dockerfile.cpu", "Dockerfile.triton"):
+        (tmp_path / "container" / name).write_text("FROM x\n")
+    fake_scanner("trivy", _TRIVY_CONFIG)
+
+    (result,) = _scanned(Target(tmp_path), Kind.MISCONFIGURATION)
+
+    assert result.not_scanned == "trivy could not read container/Dockerfile.triton, and passed over it"
+    assert [issue.id for issue in result.issues] == ["DS-0002"]
+
+
+def test_a_chart_that_is_passed_over_is_rendered_for_some_image(fake_scanner: FakeScanner, tmp_path: Path) -> None:
+    """A bundle does not name an image, and its chart renders for a named one only; charts in charts are part of it."""
+    for folder in ("bundle/chart", "bundle/chart/charts/other"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "Chart.yaml").write_text("name: x\n")
+    rows = [{"Target": "templates/deployment.yaml", "Class": "config", "Type": "helm"}]
+    notes = fake_scanner("trivy", {"SchemaVersion": 2, "Results": rows})
+
+    (result,) = _scanned(Target(tmp_path / "bundle"), Kind.MISCONFIGURATION)
+
+    assert result.not_scanned == ""
+    first, second = (call["arguments"] for call in calls_of(notes))
+    assert "--helm-set-string" not in first
+    assert any(word.startswith("image.repository=") for word in second)
+    assert second[-1] == str(tmp_path / "bundle/chart")
+
+
+def test_trivy_s_variables_hide_nothing(
+    fake_scanner: FakeScanner, path_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its database lies is the user's to say, what is left out is not; and it tells nobody of the scan."""
+    fake_scanner("trivy", _TRIVY_IMAGE)
+    script = path_folder / "trivy"
+    noted = f"json.dump(dict(os.environ), open({str(tmp_path / 'seen')!r}, 'w'))"
+    script.write_text(script.read_text().replace("time.sleep(0)", noted))
+    for name in ("IGNORE_UNFIXED", "SKIP_FILES", "CONFIG", "NEW_IN_A_LATER_RELEASE", "CACHE_DIR"):
+        monkeypatch.setenv(f"TRIVY_{name}", "x")
+
+    _scanned(_IMAGE, Kind.VULNERABILITIES)
+
+    seen = {name: value for name, value in json.loads((tmp_path / "seen").read_text()).items() if "TRIVY" in name}
+    assert {name for name, value in seen.items() if value} == {
+        "TRIVY_CACHE_DIR", "TRIVY_DISABLE_TELEMETRY", "TRIVY_SKIP_VERSION_CHECK",
+    }  # fmt: skip
 
 
 def test_hadolint_reads_the_dockerfiles_of_a_folder(fake_scanner: FakeScanner, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _DOCKER: Final = Reader("docker", "Install Docker with its Compose plugin, versi
 _ELSEWHERE: Final = frozenset({"include", "extends", "env_file", "label_file", "file", "develop"})
 """Keys that make Compose read other files, or fetch them; nimify writes none of them."""
 _REGENERATE: Final = "Write it again with: nimify create MODEL --force"
-_PLUGINS: Final = ".docker/cli-plugins"
+_PLUGINS: Final = "cli-plugins"
 
 
 def check_compose_file(bundle: Bundle) -> CheckResult | None:
@@ -56,7 +56,7 @@ def _read(docker: Reader, folder: Path) -> CheckResult:
 
 def _docker(settings: Path) -> Reader:
     """Docker with settings of its own, except for where this user has its plugins."""
-    home = os.environ.get("HOME")
-    folders = [str(Path(home, _PLUGINS))] if home else []
+    home, own = os.environ.get("HOME"), os.environ.get("DOCKER_CONFIG")
+    folders = [str(Path(folder, _PLUGINS)) for folder in (own, home and f"{home}/.docker") if folder]
     (settings / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": folders}))
     return Reader(_DOCKER.name, _DOCKER.install, environment={"DOCKER_CONFIG": os.fspath(settings)})

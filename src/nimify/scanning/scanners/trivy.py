@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from nimify.scanning.program import report_of
 from nimify.scanning.scan import Issue, Kind, Level, Scan, Target, Unscanned
+from nimify.scanning.scanners.hadolint import dockerfiles
 
 NAME: Final = "trivy"
 _SCHEMA_VERSION: Final = 2
 # Everything is asked for, whatever the user's environment says: what counts is decided by the gate.
 _COMMON: Final = ("--quiet", "--format", "json", "--exit-code", "0", "--severity", "UNKNOWN,LOW,MEDIUM,HIGH,CRITICAL")
+_PREFIX: Final = "TRIVY_"
+_HIDES_NOTHING: Final = frozenset(
+    f"{_PREFIX}{name}"
+    for name in (
+        *("CACERT", "CACHE_BACKEND", "CACHE_DIR", "CACHE_TTL", "CHECKS_BUNDLE_REPOSITORY", "DB_REPOSITORY"),
+        *("DOCKER_HOST", "IMAGE_SRC", "INSECURE", "JAVA_DB_REPOSITORY", "NON_SSL", "OFFLINE_SCAN", "PASSWORD"),
+        *("PODMAN_HOST", "REDIS_CA", "REDIS_CERT", "REDIS_KEY", "REDIS_TLS", "REGISTRY_TOKEN", "SERVER"),
+        *("SKIP_CHECK_UPDATE", "SKIP_DB_UPDATE", "SKIP_JAVA_DB_UPDATE", "TOKEN", "TOKEN_HEADER", "USERNAME"),
+    )
+)
+"""Variables that say where things come from; any other may leave out files, levels or checks."""
+_SILENT: Final = {f"{_PREFIX}SKIP_VERSION_CHECK": "true", f"{_PREFIX}DISABLE_TELEMETRY": "true"}
+"""What is scanned here is nobody else's business."""
+_WITH_AN_IMAGE: Final = ("--misconfig-scanners", "helm", "--helm-set-string", "image.repository=example.com/scanned")
+"""A chart of nimify's renders for a named image only, and a bundle does not know where its image is."""
 _LEVELS: Final = {
     "UNKNOWN": Level.UNKNOWN,
     "LOW": Level.LOW,
@@ -24,9 +43,9 @@ _LEVELS: Final = {
 def scan_vulnerabilities(target: Target, timeout_s: float) -> Scan:
     """Known vulnerabilities of the packages in an image or a folder."""
     verb, what = ("image", target.image) if target.image else ("fs", str(target.path))
-    report = _report((verb, *_COMMON, "--scanners", "vuln", "--", what), timeout_s)
+    report = _report((verb, *_COMMON, "--scanners", "vuln", "--list-all-pkgs", "--", what), timeout_s)
     results = report.get("Results") or []
-    if not results:
+    if not any(result.get("Packages") or result.get("Vulnerabilities") for result in results):
         # Nothing recognised is not the same as nothing found.
         raise Unscanned("trivy recognised no packages in it")
     issues = [_vulnerability(row) for result in results for row in result.get("Vulnerabilities") or ()]
@@ -34,25 +53,70 @@ def scan_vulnerabilities(target: Target, timeout_s: float) -> Scan:
 
 
 def scan_misconfiguration(target: Target, timeout_s: float) -> Scan | None:
-    """Misconfiguration of Dockerfiles, charts and manifests in a folder."""
+    """Misconfiguration of Dockerfiles, charts and manifests in a folder.
+
+    Trivy passes over a Dockerfile that it cannot parse and a chart that it cannot render. What it has not read is
+    named here, because it would look as clean as any.
+    """
     if target.path is None:
         return None
-    report = _report(("config", *_COMMON, "--", str(target.path)), timeout_s)
-    results = report.get("Results") or []
+    root = target.path if target.path.is_dir() else target.path.parent
+    deadline_s = time.monotonic() + timeout_s
+    found = _configuration(target.path, root, (), timeout_s)
+    for chart in _charts(target.path):
+        if not _has_read(found, chart, root):
+            found += _configuration(chart, root, _WITH_AN_IMAGE, max(deadline_s - time.monotonic(), 1.0))
     issues = tuple(
-        _misconfiguration(row, str(result["Target"]))
-        for result in results
+        _misconfiguration(row, file)
+        for file, result in found
         for row in result.get("Misconfigurations") or ()
         if row.get("Status", "FAIL") == "FAIL"
     )
-    return Scan(Kind.MISCONFIGURATION, NAME, issues)
+    missed = [path for path in (*dockerfiles(target), *_charts(target.path)) if not _has_read(found, path, root)]
+    not_scanned = f"trivy could not read {_within(missed[0], root)}, and passed over it" if missed else ""
+    return Scan(Kind.MISCONFIGURATION, NAME, issues, not_scanned)
+
+
+def _configuration(
+    path: Path, root: Path, options: Sequence[str], timeout_s: float
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What trivy says of each configuration file below a path, by the file's path within the target."""
+    report = _report(("config", *_COMMON, *options, "--", str(path)), timeout_s)
+    folder = path if path.is_dir() else path.parent
+    return [(_within(folder / str(result["Target"]), root), result) for result in report.get("Results") or []]
+
+
+def _charts(path: Path) -> list[Path]:
+    """The charts in a folder, without those that are part of another."""
+    charts = sorted(file.parent for file in path.rglob("Chart.yaml") if file.is_file())
+    return [chart for chart in charts if not any(other in chart.parents for other in charts)]
+
+
+def _has_read(found: Sequence[tuple[str, Mapping[str, Any]]], path: Path, root: Path) -> bool:
+    """Whether a Dockerfile, or anything that a chart renders, is among what trivy read."""
+    name = _within(path, root)
+    of_a_chart = "" if name == "." else f"{name}/"
+    if path.is_dir():
+        return any(file.startswith(of_a_chart) and result.get("Type") == "helm" for file, result in found)
+    return any(file == name for file, _ in found)
+
+
+def _within(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _report(arguments: tuple[str, ...], timeout_s: float) -> Mapping[str, Any]:
-    report = report_of(NAME, arguments, timeout_s=timeout_s)
+    # Its own clock would end it after five minutes, whatever it was given.
+    arguments = (arguments[0], "--timeout", f"{timeout_s + 1:.0f}s", *arguments[1:])
+    report = report_of(NAME, arguments, timeout_s=timeout_s, environment={**_emptied(os.environ), **_SILENT})
     if not isinstance(report, dict) or report.get("SchemaVersion") != _SCHEMA_VERSION:
         raise Unscanned(f"trivy wrote a report of another version than {_SCHEMA_VERSION}")
     return report
+
+
+def _emptied(environment: Mapping[str, str]) -> dict[str, str]:
+    """The user's variables that might hide something, as empty as if they were not there."""
+    return {name: "" for name in environment if name.startswith(_PREFIX) and name not in _HIDES_NOTHING}
 
 
 def _vulnerability(row: Mapping[str, Any]) -> Issue:
@@ -71,9 +135,13 @@ def _misconfiguration(row: Mapping[str, Any], file: str) -> Issue:
         id=str(row["ID"]),
         level=_LEVELS[row["Severity"]],
         where=file,
-        message=str(row.get("Message") or row.get("Title") or ""),
-        remedy=str(row.get("Resolution") or ""),
+        message=_sentence(str(row.get("Message") or row.get("Title") or "")),
+        remedy=_sentence(str(row.get("Resolution") or "")),
     )
+
+
+def _sentence(text: str) -> str:
+    return f"{text}." if text[-1:].isalnum() or text[-1:] in {"'", '"'} else text
 
 
 def _end_of_life(report: Mapping[str, Any]) -> Iterator[Issue]:
