@@ -8,20 +8,17 @@ the reason, and required when NIMIFY_REQUIRE names `docker`.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pytest
+from tests.container.bridged_engine import Docker, bridged_engine, tool
 
 from nimify.core.deployments import DeployedService, deploy, foresee, order_for
 from nimify.errors import NotDeployed, RolledBack
@@ -29,82 +26,14 @@ from nimify.targets.target import Applied, Phase
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 SOURCE: Final = Path(__file__).parents[2] / "src" / "nimify"
-BRIDGE: Final = "nimifytest0"
-SUBNET: Final = "172.31.78.1/24"
 PACKAGES: Final = ("numpy", "numpy.libs", "onnxruntime", "orjson", "uvloop", "httptools", "hpack", "google")
 _LEFT_OUT: Final = {"test", "tests", "idlelib", "ensurepip", "site-packages", "__pycache__", "tkinter", "lib2to3"}
 
 
-def tool(name: str) -> str:
-    """The path of a program of this machine."""
-    return shutil.which(name) or name
-
-
-def lacking() -> str | None:
-    """Why these tests cannot run here."""
-    if os.geteuid() != 0:
-        return "a Docker engine of one's own needs root"
-    missing = [name for name in ("dockerd", "docker", "ip", "ldd") if shutil.which(name) is None]
-    return f"{', '.join(missing)} is not installed" if missing else None
-
-
-@dataclass(frozen=True)
-class Docker:
-    """A Docker engine of the tests' own."""
-
-    socket: str
-
-    def __call__(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
-        environment = {**os.environ, "DOCKER_HOST": self.socket}
-        return subprocess.run(
-            [tool("docker"), *arguments], env=environment, stdin=stdin, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    if (reason := lacking()) is not None:
-        if "docker" in os.environ.get("NIMIFY_REQUIRE", "").split(","):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("engine")
-    engine = Docker(f"unix://{folder}/docker.sock")
-    subprocess.run([tool("ip"), "link", "add", BRIDGE, "type", "bridge"], check=True)
-    process = None
-    try:
-        subprocess.run([tool("ip"), "addr", "add", SUBNET, "dev", BRIDGE], check=True)
-        subprocess.run([tool("ip"), "link", "set", BRIDGE, "up"], check=True)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    tool("dockerd"), f"--data-root={folder}/data", f"--exec-root={folder}/exec",
-                    f"--host={engine.socket}", f"--pidfile={folder}/pid", f"--bridge={BRIDGE}",
-                    "--iptables=false", "--ip-masq=false", "--ip-forward=false",
-                ],
-                stdout=log, stderr=log,
-            )  # fmt: skip
-        await_engine(engine, process, folder / "log")
+    with bridged_engine(tmp_path_factory.mktemp("engine")) as engine:
         yield engine
-        for container in engine("ps", "--all", "--quiet").split():
-            engine("rm", "--force", container)
-    finally:
-        if process is not None:
-            process.terminate()
-            process.wait(60)
-        subprocess.run([tool("ip"), "link", "delete", BRIDGE], check=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def await_engine(engine: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            engine("version")
-            return
-        except subprocess.CalledProcessError:
-            assert process.poll() is None, log.read_text()[-2000:]
-            assert time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.1)
 
 
 @pytest.fixture(autouse=True)
