@@ -44,6 +44,16 @@ def target_named(name: str) -> Target:
     return target
 
 
+def service_name(subject: str) -> str:
+    """The name of a service, by its bundle's folder or as it is.
+
+    Raises:
+        BundleError: The folder is no bundle.
+        ConfigError: It is no name.
+    """
+    return Bundle.open(Path(subject)).service.name if Path(subject).is_dir() else checked_name(subject)
+
+
 def order_for(
     bundle: Path,
     *,
@@ -135,7 +145,7 @@ class DeployedService:
             BundleError: The folder is no bundle.
             ConfigError: Where it was deployed is not known.
         """
-        name = Bundle.open(Path(subject)).service.name if Path(subject).is_dir() else checked_name(subject)
+        name = service_name(subject)
         placement = placement_of(name)
         if target is None and placement is None:
             raise ConfigError(
