@@ -11,7 +11,7 @@ import click
 
 from nimify.commands.console import Console
 from nimify.commands.deployed import where_options
-from nimify.commands.options import json_option, seconds
+from nimify.commands.options import api_key_header, api_key_option, json_option, seconds
 
 if TYPE_CHECKING:
     from nimify.monitoring.picture import Picture, Watch
@@ -33,6 +33,7 @@ _SHORTEST_S = 0.1
     f"[environment: {PROMETHEUS_VARIABLE}]",
 )
 @click.option("--cacert", metavar="FILE", help="Trust the authorities in this PEM file for --prometheus.")
+@api_key_option
 @click.option("--interval", type=seconds, default="2s", show_default=True, metavar="TIME", help="Between two readings.")
 @click.option("--once", is_flag=True, help="Read for one interval, print, and end.")
 @json_option
@@ -61,15 +62,16 @@ def _by_replicas(services: tuple[str, ...], options: dict[str, Any]) -> Watch:
     for name in ("prometheus_auth", "cacert"):
         if options[name] is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is for --prometheus.")
+    key = api_key_header(options["api_key_file"])
     if all(_is_url(service) for service in services):
         sources = [Source.at(url) for url in services]
-        return Monitor(services[0] if len(services) == 1 else f"{len(services)} replicas", lambda: sources)
+        return Monitor(services[0] if len(services) == 1 else f"{len(services)} replicas", lambda: sources, headers=key)
     if len(services) > 1:
         raise click.UsageError("Name one service, or the URLs of several replicas.")
     from nimify.core.deployments import DeployedService
 
     found = DeployedService.find(services[0], target=options["target"], namespace=options["namespace"])
-    return Monitor(found.reference.name, found.sources)
+    return Monitor(found.reference.name, found.sources, headers=key)
 
 
 def _by_prometheus(services: tuple[str, ...], interval: float, options: dict[str, Any]) -> Watch:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from nimify.errors import ConfigError
+from nimify.serving.api_keys import read_keys
 
 _LONGEST: Final = 16 << 10
 
@@ -28,6 +29,15 @@ def authorization(file: Path | None, variable: str, *, field: str) -> Mapping[st
         return {"Authorization": _value(_first_line(file, field), f"{field} {file}")}
     given = os.environ.get(variable, "").strip()
     return {"Authorization": _value(given, variable)} if given else {}
+
+
+def key_in(path: Path) -> Mapping[str, str]:
+    """The header with one of the keys that a service accepts, out of the file or folder that it has them from.
+
+    Raises:
+        ConfigError: It holds none, or cannot be read.
+    """
+    return {"Authorization": f"Bearer {min(read_keys(path)).decode('ascii')}"}
 
 
 def _first_line(file: Path, field: str) -> str:

@@ -61,6 +61,7 @@ def order_for(
     namespace: str = "",
     settings: Mapping[str, str] | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    headers: Mapping[str, str] | None = None,
 ) -> Order:
     """The order to deploy a bundle.
 
@@ -70,6 +71,7 @@ def order_for(
         namespace: Where the target divides its services.
         settings: The target's own settings, as they were typed.
         timeout_s: How long all of it may take.
+        headers: Sent with the golden requests, for a service that wants a key.
 
     Raises:
         BundleError: It is no bundle, or is damaged.
@@ -82,6 +84,7 @@ def order_for(
         image=image or _built_image(built),
         settings=dict(settings or {}),
         timeout_s=timeout_s,
+        headers=dict(headers or {}),
     )
 
 
@@ -166,7 +169,12 @@ class DeployedService:
         return self.target.status(self.reference)
 
     def rollback(
-        self, revision: int | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S, progress: Progress = silent
+        self,
+        revision: int | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        progress: Progress = silent,
+        headers: Mapping[str, str] | None = None,
     ) -> Applied:
         """Go back to an earlier revision; to the one before the present one when none is named.
 
@@ -174,7 +182,7 @@ class DeployedService:
             ConfigError: There is no such revision.
             NotDeployed, RolledBack, LeftDegraded: As `deploy`.
         """
-        order = Order(self.reference, revision=revision, timeout_s=timeout_s)
+        order = Order(self.reference, revision=revision, timeout_s=timeout_s, headers=dict(headers or {}))
         return self.target.apply(order, progress)
 
     def stop(self, *, purge: bool = False, progress: Progress = silent) -> bool:

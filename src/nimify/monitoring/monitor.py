@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -64,12 +64,16 @@ class Monitor:
         service: Its name, or its address.
         discover: Which replicas there are.
         timeout_s: How long one of them may take to answer.
+        headers: Sent to each of them, such as a key.
     """
 
-    def __init__(self, service: str, discover: Discovery, *, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, service: str, discover: Discovery, *, timeout_s: float = 2.0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._service = service
         self._discover = discover
         self._timeout_s = timeout_s
+        self._headers = headers
         self._last: dict[str, Scrape] = {}
 
     def look(self) -> Picture:
@@ -111,11 +115,13 @@ class Monitor:
             return source.problem or "it cannot be reached from here"
         path = "" if urlsplit(source.url).path.rstrip("/").endswith("metrics") else METRICS_PATH
         try:
-            answer = Client(source.url, timeout_s=self._timeout_s).get(path)
+            answer = Client(source.url, timeout_s=self._timeout_s, headers=self._headers).get(path)
         except NoAnswer as error:
             return shortened(str(error), 160)
         except ConfigError as error:
             return error.message
+        if answer.status == 401:
+            return "its metrics want an API key: give it with --api-key-file"
         if answer.status != 200:
             return f"its metrics answered {answer.status}"
         return parse(answer.body.decode("utf-8", "replace"), taken_s=time.monotonic())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
@@ -18,8 +18,21 @@ _MOST: Final = 3
 """Pods of one revision are alike; a few of them prove it."""
 
 
-def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None, progress: Progress) -> None:
+def prove_pods(
+    cluster: Cluster,
+    pods: Sequence[Document],
+    bundle: Bundle | None,
+    progress: Progress,
+    headers: Mapping[str, str],
+) -> None:
     """Hold pods to their bundle, when it is on this machine; say which it was.
+
+    Args:
+        cluster: Where they are.
+        pods: Of one revision.
+        bundle: What they should serve, as far as it is known.
+        progress: Told what came of it.
+        headers: Sent with the golden requests, such as a key.
 
     Raises:
         RolloutFailed: One answers otherwise, or not at all.
@@ -31,7 +44,7 @@ def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None
         name = str(pod["metadata"]["name"])
         try:
             with cluster.forwarded(name, HTTP_PORT) as url:
-                verify(url, bundle, within_s=10.0)
+                verify(url, bundle, within_s=10.0, headers=headers)
         except (Unfit, ProgramFailed) as error:
             raise RolloutFailed(f"Pod {name}: {error}", cluster.pod_log(name)) from error
     progress("The new pods answer the golden requests as recorded.")
