@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from nimify.conformance.address import Address
 from nimify.conformance.client import Client, NoAnswer
-from nimify.errors import ConfigError, NimifyError, shortened
+from nimify.errors import ConfigError, EnvironmentProblem, NimifyError, shortened
 from nimify.metrics.prometheus_text import Scrape, parse
 from nimify.monitoring.change import Change
 from nimify.monitoring.picture import Picture, Replica, figures_of, missing_of, replica_of
@@ -75,10 +75,11 @@ class Monitor:
         self._timeout_s = timeout_s
         self._headers = headers
         self._last: dict[str, Scrape] = {}
+        self._sources_before: list[Source] | None = None
 
     def look(self) -> Picture:
         """Read every replica once. Rates are over the time since the last look."""
-        sources = list(self._discover())
+        sources, problem = self._sources()
         with ThreadPoolExecutor(max_workers=min(max(len(sources), 1), _MOST_AT_ONCE)) as pool:
             seen = list(pool.map(self._read, sources))
         scrapes: list[Scrape] = []
@@ -101,8 +102,18 @@ class Monitor:
             window_s=max((change.seconds for change in changes), default=0.0),
             figures=figures,
             replicas=tuple(replicas),
-            missing=tuple(missing_of(scrapes, changes, figures)),
+            missing=(*([problem] if problem else []), *missing_of(scrapes, changes, figures)),
         )
+
+    def _sources(self) -> tuple[list[Source], str]:
+        """Where to read now; those of the last time, and why, when a target that has answered does not any more."""
+        try:
+            self._sources_before = list(self._discover())
+        except EnvironmentProblem as error:
+            if self._sources_before is None:
+                raise
+            return self._sources_before, f"Replicas are those of an earlier reading: {shortened(error.message, 160)}"
+        return self._sources_before, ""
 
     def _read(self, source: Source) -> Scrape | str:
         """What a replica says, or why it says nothing."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nimify.conformance.authorization import key_in
+from nimify.errors import ConfigError
 from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 from nimify.serving.settings import ServiceSettings
 from nimify.targets.settings import keys_at, typed
+
+_TELLING: Final = ("trace", "debug", "info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ class ProcessSettings:
         values = typed(cls, given, target="process")
         if values.get("port") == 0:
             values.setdefault("grpc_port", 0)
+        if values.get("log_level", "info") not in _TELLING:
+            raise ConfigError(
+                "the target reads in the service's log when it is ready, which higher levels leave out.",
+                field="--set log_level",
+                remedy=f"Use one of {', '.join(_TELLING)}.",
+            )
         if values.get("api_keys"):
             values["api_keys"] = keys_at(values["api_keys"])
         # The service's own checks, before anything is started.
