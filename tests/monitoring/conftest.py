@@ -71,14 +71,14 @@ class Prometheus:
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self.process = process
-        self._url = url
+        self.url = url
         self._log = log
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The data of an answer."""
         query = urllib.parse.urlencode(parameters)
         try:
-            with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=30) as response:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as response:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
@@ -105,17 +105,17 @@ class Prometheus:
 
 
 StartPrometheus = Callable[[list[Watched]], Prometheus]
+RunPrometheus = Callable[..., Prometheus]
 
 
 @pytest.fixture(scope="session")
-def start_prometheus(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPrometheus]:
-    """Start a Prometheus over some services, each with the rules and the scrape configuration made for it."""
+def run_prometheus(program: Program) -> Iterator[RunPrometheus]:
+    """Start a Prometheus with a configuration and options, and wait until it is ready; ended with the session."""
     running: list[Prometheus] = []
     path = program("prometheus")
 
-    def start(watched: list[Watched]) -> Prometheus:
-        folder = tmp_path_factory.mktemp("prometheus")
-        config = _config(watched, folder)
+    def run(config: Path, *options: str, password: str = "") -> Prometheus:
+        folder = config.parent
         for _ in range(5):  # another process may take the port in between
             port, log = free_port(), folder / "log.txt"
             with log.open("wb") as stream:
@@ -126,6 +126,7 @@ def start_prometheus(program: Program, tmp_path_factory: pytest.TempPathFactory)
                         f"--storage.tsdb.path={folder / 'data'}",
                         f"--web.listen-address=127.0.0.1:{port}",
                         "--log.level=warn",
+                        *options,
                     ],
                     stdout=stream,
                     stderr=stream,
@@ -133,15 +134,21 @@ def start_prometheus(program: Program, tmp_path_factory: pytest.TempPathFactory)
                 )
             prometheus = Prometheus(process, f"http://127.0.0.1:{port}", log)
             running.append(prometheus)
-            if _is_up(prometheus, port):
+            if _is_up(prometheus, port, password):
                 return prometheus
         raise RuntimeError(log.read_text())
 
-    yield start
+    yield run
     for prometheus in running:
         if prometheus.process.poll() is None:
             prometheus.process.kill()
         prometheus.process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_prometheus(run_prometheus: RunPrometheus, tmp_path_factory: pytest.TempPathFactory) -> StartPrometheus:
+    """Start a Prometheus over some services, each with the rules and the scrape configuration made for it."""
+    return lambda watched: run_prometheus(_config(watched, tmp_path_factory.mktemp("prometheus")))
 
 
 def free_port() -> int:
@@ -152,11 +159,14 @@ def free_port() -> int:
         return port
 
 
-def _is_up(prometheus: Prometheus, port: int) -> bool:
+def _is_up(prometheus: Prometheus, port: int, password: str) -> bool:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/-/ready")
+    if password:
+        request.add_header("Authorization", password)
     deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s and prometheus.process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5):
+            with urllib.request.urlopen(request, timeout=5):
                 return True
         except OSError:
             time.sleep(0.05)

@@ -10,7 +10,15 @@ import click
 from nimify.commands.console import Console, clean
 from nimify.commands.deployed import EVIDENCE, show
 from nimify.commands.evidence import evidence_shown
-from nimify.commands.options import MODEL, json_option, quiet_option, seconds, setting
+from nimify.commands.options import (
+    MODEL,
+    api_key_header,
+    api_key_option,
+    json_option,
+    quiet_option,
+    seconds,
+    setting,
+)
 from nimify.commands.progress_lines import progress_lines
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ EXIT_REFUSED = 10
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would change, and what stands in the way.")
 @click.option("--timeout", type=seconds, metavar="TIME", default="10m", show_default=True, help="Time for all of it.")
+@api_key_option
 @json_option
 @quiet_option
 @click.pass_obj
@@ -58,6 +67,7 @@ def deploy(console: Console, /, bundle: Path, *, target: str, dry_run: bool, **o
         namespace=options["namespace"],
         settings=dict(options["settings"]),
         timeout_s=options["timeout"],
+        headers=api_key_header(options["api_key_file"]),
     )
     if options["verify_image"]:
         order = with_verified_image(order, options["verify_image"], target=target)

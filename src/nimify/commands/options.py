@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -113,3 +113,28 @@ def _set(attribute: str) -> Callable[[click.Context, click.Parameter, bool], Non
             setattr(context.obj, attribute, True)
 
     return remember
+
+
+API_KEY_VARIABLE: Final = "NIMIFY_API_KEY"
+"""Of the environment: a key that a service accepts, for who has no file of it."""
+
+
+def api_key_option(command: Command) -> Command:
+    """`--api-key-file`: a key for a service that wants one, which never stands on a command line."""
+    return click.option(
+        "--api-key-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help=f"A key that the service accepts, where it wants one.  [environment: {API_KEY_VARIABLE}]",
+    )(command)
+
+
+def api_key_header(file: Path | None) -> Mapping[str, str]:
+    """The header that shows the key; none when there is none.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no key.
+    """
+    from nimify.conformance.authorization import authorization
+
+    return authorization(file, API_KEY_VARIABLE, field="--api-key-file")

@@ -48,6 +48,16 @@ def target_named(name: str) -> Target:
     return target
 
 
+def service_name(subject: str) -> str:
+    """The name of a service, by its bundle's folder or as it is.
+
+    Raises:
+        BundleError: The folder is no bundle.
+        ConfigError: It is no name.
+    """
+    return Bundle.open(Path(subject)).service.name if Path(subject).is_dir() else checked_name(subject)
+
+
 def order_for(
     bundle: Path,
     *,
@@ -55,6 +65,7 @@ def order_for(
     namespace: str = "",
     settings: Mapping[str, str] | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    headers: Mapping[str, str] | None = None,
 ) -> Order:
     """The order to deploy a bundle.
 
@@ -64,6 +75,7 @@ def order_for(
         namespace: Where the target divides its services.
         settings: The target's own settings, as they were typed.
         timeout_s: How long all of it may take.
+        headers: Sent with the golden requests, for a service that wants a key.
 
     Raises:
         BundleError: It is no bundle, or is damaged.
@@ -76,6 +88,7 @@ def order_for(
         image=image or _built_image(built),
         settings=dict(settings or {}),
         timeout_s=timeout_s,
+        headers=dict(headers or {}),
     )
 
 
@@ -167,7 +180,7 @@ class DeployedService:
             BundleError: The folder is no bundle.
             ConfigError: Where it was deployed is not known.
         """
-        name = Bundle.open(Path(subject)).service.name if Path(subject).is_dir() else checked_name(subject)
+        name = service_name(subject)
         placement = placement_of(name)
         if target is None and placement is None:
             raise ConfigError(
@@ -188,7 +201,12 @@ class DeployedService:
         return self.target.status(self.reference)
 
     def rollback(
-        self, revision: int | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S, progress: Progress = silent
+        self,
+        revision: int | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        progress: Progress = silent,
+        headers: Mapping[str, str] | None = None,
     ) -> Applied:
         """Go back to an earlier revision; to the one before the present one when none is named.
 
@@ -196,7 +214,7 @@ class DeployedService:
             ConfigError: There is no such revision.
             NotDeployed, RolledBack, LeftDegraded: As `deploy`.
         """
-        order = Order(self.reference, revision=revision, timeout_s=timeout_s)
+        order = Order(self.reference, revision=revision, timeout_s=timeout_s, headers=dict(headers or {}))
         return self.target.apply(order, progress)
 
     def stop(self, *, purge: bool = False, progress: Progress = silent) -> bool:

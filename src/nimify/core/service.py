@@ -170,6 +170,7 @@ class NIMService:
         namespace: str = "",
         settings: Mapping[str, str] | None = None,
         timeout_s: float = 600.0,
+        headers: Mapping[str, str] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Applied:
         """Let the service run on a target, and prove it with the golden requests.
@@ -181,6 +182,7 @@ class NIMService:
             namespace: Where the target divides its services.
             settings: The target's own settings, e.g. `{"port": "8080"}`.
             timeout_s: How long all of it may take.
+            headers: Sent with the golden requests, for a service that wants a key: `{"X-API-Key": ...}`.
             progress: Told in one sentence each time something happens.
 
         Raises:
@@ -191,7 +193,8 @@ class NIMService:
         """
         from nimify.core.deployments import deploy, order_for, silent, with_verified_image
 
-        order = order_for(self.folder, image=image, namespace=namespace, settings=settings, timeout_s=timeout_s)
+        where = {"image": image, "namespace": namespace}
+        order = order_for(self.folder, **where, settings=settings, timeout_s=timeout_s, headers=headers)
         if verify_image:
             order = with_verified_image(order, verify_image, target=target)
         return deploy(target, order, progress or silent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from nimify.conformance.address import Address
 from nimify.conformance.client import Client, NoAnswer
-from nimify.errors import ConfigError, NimifyError, shortened
+from nimify.errors import ConfigError, EnvironmentProblem, NimifyError, shortened
 from nimify.metrics.prometheus_text import Scrape, parse
 from nimify.monitoring.change import Change
 from nimify.monitoring.picture import Picture, Replica, figures_of, missing_of, replica_of
@@ -64,17 +64,22 @@ class Monitor:
         service: Its name, or its address.
         discover: Which replicas there are.
         timeout_s: How long one of them may take to answer.
+        headers: Sent to each of them, such as a key.
     """
 
-    def __init__(self, service: str, discover: Discovery, *, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, service: str, discover: Discovery, *, timeout_s: float = 2.0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._service = service
         self._discover = discover
         self._timeout_s = timeout_s
+        self._headers = headers
         self._last: dict[str, Scrape] = {}
+        self._sources_before: list[Source] | None = None
 
     def look(self) -> Picture:
         """Read every replica once. Rates are over the time since the last look."""
-        sources = list(self._discover())
+        sources, problem = self._sources()
         with ThreadPoolExecutor(max_workers=min(max(len(sources), 1), _MOST_AT_ONCE)) as pool:
             seen = list(pool.map(self._read, sources))
         scrapes: list[Scrape] = []
@@ -97,8 +102,18 @@ class Monitor:
             window_s=max((change.seconds for change in changes), default=0.0),
             figures=figures,
             replicas=tuple(replicas),
-            missing=tuple(missing_of(scrapes, changes, figures)),
+            missing=(*([problem] if problem else []), *missing_of(scrapes, changes, figures)),
         )
+
+    def _sources(self) -> tuple[list[Source], str]:
+        """Where to read now; those of the last time, and why, when a target that has answered does not any more."""
+        try:
+            self._sources_before = list(self._discover())
+        except EnvironmentProblem as error:
+            if self._sources_before is None:
+                raise
+            return self._sources_before, f"Replicas are those of an earlier reading: {shortened(error.message, 160)}"
+        return self._sources_before, ""
 
     def _read(self, source: Source) -> Scrape | str:
         """What a replica says, or why it says nothing."""
@@ -111,11 +126,13 @@ class Monitor:
             return source.problem or "it cannot be reached from here"
         path = "" if urlsplit(source.url).path.rstrip("/").endswith("metrics") else METRICS_PATH
         try:
-            answer = Client(source.url, timeout_s=self._timeout_s).get(path)
+            answer = Client(source.url, timeout_s=self._timeout_s, headers=self._headers).get(path)
         except NoAnswer as error:
             return shortened(str(error), 160)
         except ConfigError as error:
             return error.message
+        if answer.status == 401:
+            return "its metrics want an API key: give it with --api-key-file"
         if answer.status != 200:
             return f"its metrics answered {answer.status}"
         return parse(answer.body.decode("utf-8", "replace"), taken_s=time.monotonic())

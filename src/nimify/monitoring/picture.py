@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from nimify.metrics import catalog
 from nimify.metrics.prometheus_text import Scrape
@@ -123,6 +123,14 @@ class Picture:
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         return asdict(self)
+
+
+class Watch(Protocol):
+    """Takes pictures of a service, whatever it reads them from."""
+
+    def look(self) -> Picture:
+        """A picture of this moment."""
+        ...
 
 
 def figures_of(scrapes: Sequence[Scrape], changes: Sequence[Change]) -> Figures:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nimify.errors import ConfigError
+from nimify.serving.api_keys import read_keys
 
 Settings = TypeVar("Settings")
 
@@ -25,6 +27,17 @@ def typed(kind: type[Settings], given: Mapping[str, str], *, target: str) -> dic
     """
     known = {field.name: _READERS[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     return {name: _reader(known, name, target)(name, text) for name, text in given.items()}
+
+
+def keys_at(path: str) -> str:
+    """The place of a file or folder of API keys, wherever a service is started from.
+
+    Raises:
+        ConfigError: There are no keys, or they cannot be read.
+    """
+    place = Path(path).absolute()
+    read_keys(place)
+    return str(place)
 
 
 def _reader(known: Mapping[str, Callable[[str, str], Any]], name: str, target: str) -> Callable[[str, str], Any]:

@@ -65,6 +65,7 @@ class Order:
         image: The container image, for targets that run one.
         settings: The target's own settings by name, as they were typed.
         timeout_s: How long all of it may take.
+        headers: Sent with the golden requests, for a service that wants a key; never shown.
     """
 
     reference: Reference
@@ -73,6 +74,7 @@ class Order:
     image: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = DEFAULT_TIMEOUT_S
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
@@ -19,19 +20,20 @@ class Unfit(Exception):
     """A service that was started does not do what its bundle promises; the text says what, in words."""
 
 
-def verify(url: str, bundle: Bundle, *, within_s: float) -> None:
+def verify(url: str, bundle: Bundle, *, within_s: float, headers: Mapping[str, str] | None = None) -> None:
     """Hold a live service to its bundle: health, then every golden request in both forms.
 
     Args:
         url: Where the service is.
         bundle: What it should serve.
         within_s: How long it may take to answer at all; a wrong answer is not waited for to become right.
+        headers: Sent with every golden request, such as a key.
 
     Raises:
         Unfit: It gives no answer in time, or another one than was recorded.
     """
     await_ready(url, within_s=within_s)
-    problem = broken_promise(Client(url, timeout_s=_REQUEST_TIMEOUT_S), bundle)
+    problem = broken_promise(Client(url, timeout_s=_REQUEST_TIMEOUT_S, headers=headers), bundle)
     if problem is not None:
         raise Unfit(problem)
 

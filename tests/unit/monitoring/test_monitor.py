@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nimify.errors import ConfigError
+from nimify.errors import ConfigError, EnvironmentProblem
 from nimify.metrics.prometheus_text import parse
 from nimify.monitoring.change import Change
 from nimify.monitoring.history import History, heights
@@ -135,6 +135,45 @@ def test_another_process_behind_the_address_starts_a_new_window() -> None:
     later = parse(exported(5000, started=2), taken_s=2.0)
 
     assert Change.between(earlier, later) is None
+
+
+def test_a_target_that_cannot_be_asked_for_a_while_is_no_end(endpoints: Callable[[], Endpoint]) -> None:
+    """The first reading needs it; after that the replicas of before are read on, and the picture says why."""
+    replica = endpoints()
+    replica.text = exported(1)
+    answers: list[bool] = [False, True, False]
+
+    def discover() -> list[Source]:
+        if not answers.pop(0):
+            raise EnvironmentProblem("The engine is busy.")
+        return [Source.at(replica.url)]
+
+    monitor = Monitor("m", discover)
+    with pytest.raises(EnvironmentProblem):
+        monitor.look()
+    assert monitor.look().up == 1
+
+    picture = monitor.look()
+
+    assert picture.up == 1
+    assert "The engine is busy." in picture.missing[0]
+
+
+def test_a_key_is_sent_to_replicas_and_asked_for_when_it_lacks(
+    make_bundle: Callable[..., Path], start_service: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Metrics behind API keys are read with one, and without it the replica says what is missing."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"{'k' * 32}\n")
+    service = start_service(make_bundle("tiny"), "--api-keys", str(keys))
+    sources = [Source.at(service.url)]
+
+    shut = Monitor("tiny", lambda: sources).look()
+    assert [replica.problem for replica in shut.replicas] == [
+        "its metrics want an API key: give it with --api-key-file"
+    ]
+    opened = Monitor("tiny", lambda: sources, headers={"Authorization": f"Bearer {'k' * 32}"}).look()
+    assert opened.replicas[0].ready
 
 
 def test_a_path_to_metrics_is_taken_as_it_is(endpoints: Callable[[], Endpoint]) -> None:

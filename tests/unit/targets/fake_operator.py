@@ -63,19 +63,20 @@ def container(document: dict[str, Any]) -> dict[str, Any]:
     spec = document["spec"]
     if document["kind"] == "NIMService":
         image = f"{spec['image']['repository']}:{spec['image']['tag']}"
-        return {"name": "tiny-ctr", "image": image, "env": spec.get("env", [])}
+        return {"name": f"{document['metadata']['name']}-ctr", "image": image, "env": spec.get("env", [])}
     return dict(spec["predictor"]["containers"][0])
 
 
 def fate(document: dict[str, Any]) -> str:
-    return str(container(document)["image"].rpartition(":")[2])
+    tag = str(container(document)["image"].rpartition(":")[2])
+    return tag if tag in {"pull", "crash", "refused", "slow"} else "good"
 
 
 def deployment() -> dict[str, Any] | None:
     document = service()
     if document is None:
         return None
-    name = "tiny" if document["kind"] == "NIMService" else "tiny-predictor"
+    name = document["metadata"]["name"] + ("" if document["kind"] == "NIMService" else "-predictor")
     generation = document["metadata"]["generation"]
     available = int(fate(document) == "good")
     return {

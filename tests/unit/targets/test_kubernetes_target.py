@@ -426,3 +426,17 @@ def test_what_helm_deletes_it_may_watch_go() -> None:
     deleted = {resource for verb, resource in asked if verb == "delete"}
 
     assert {resource for verb, resource in asked if verb == "watch"} >= deleted - {"secrets", LEASES}
+
+
+def test_pods_behind_keys_are_proven_with_the_key_that_is_given(
+    bundle: Path, cluster: FakeCluster, start_service: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Without it the revision is not proven; with it, it is, and no command line of Helm or kubectl has it."""
+    key, keys = "a-key-of-these-tests-0123456789", tmp_path / "keys"
+    keys.write_text(f"{key}\n")
+    cluster.set(port=start_service(bundle, "--api-keys", str(keys)).port)
+    with pytest.raises(NotDeployed, match="401"):
+        deployed(bundle, "good")
+    order = order_for(bundle, image="registry.example.com/tiny:good", headers={"X-API-Key": key}, timeout_s=60.0)
+    assert deploy("kubernetes", order).changed
+    assert key not in "".join(cluster.calls)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from nimify.targets.target import Applied, Phase
 pytestmark = pytest.mark.usefixtures("state")
 MakeBundle = Callable[..., Path]
 FREE = {"port": "0"}
+KEY = "a-key-of-these-tests-0123456789"
 
 
 def eventually(condition: Callable[[], object], what: str, *, timeout_s: float = 60.0) -> None:
@@ -153,10 +155,10 @@ def test_a_revision_that_fails_once_it_is_live_is_rolled_back(bundle: Path, monk
 
     url = deployed(bundle).deployment.url
 
-    def fails_for_the_second(where: str, proof: Any, *, within_s: float) -> None:
+    def fails_for_the_second(where: str, proof: Any, **options: Any) -> None:
         if proof.service.version == "2.0.0":
             raise Unfit("It answers otherwise.")
-        verify(where, proof, within_s=within_s)
+        verify(where, proof, **options)
 
     monkeypatch.setattr("nimify.targets.process.rollout.verify", fails_for_the_second)
 
@@ -292,3 +294,65 @@ def test_purging_leaves_no_trace(bundle: Path, state: Path) -> None:
     assert not list((state / "process").iterdir())
     with pytest.raises(ConfigError, match="was not deployed"):
         DeployedService.find("tiny")
+
+
+def test_a_service_behind_keys_is_proven_with_one_of_them(bundle: Path, state: Path, tmp_path: Path) -> None:
+    """It is tried, goes live, is replaced and comes back, and the key is on no command line and in no record."""
+    keys = tmp_path / "keys.txt"
+    keys.write_text(f"# of the gateway\n{KEY}\n")
+    url = deployed(bundle, api_keys=str(keys)).deployment.url
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}/v1/models", timeout=10)
+    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+    report = folder_of(bundle).report()
+    assert report is not None
+    assert KEY.encode() not in Path(f"/proc/{report.instance}/cmdline").read_bytes()
+
+    assert deployed(bundle, api_keys=str(keys), log_level="debug").changed
+    assert DeployedService.find("tiny").rollback().changed
+
+    assert [file for file in state.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()] == []
+
+
+def test_a_log_level_that_hides_readiness_is_refused(bundle: Path) -> None:
+    """The target would wait in vain for a line that is not written."""
+    with pytest.raises(ConfigError, match="when it is ready"):
+        deployed(bundle, log_level="warning")
+
+
+def test_a_key_that_the_service_does_not_accept_proves_nothing(bundle: Path, tmp_path: Path) -> None:
+    """The deployment ends with what the service said; the key is not repeated. Keys that are none are refused first."""
+    keys = tmp_path / "keys.txt"
+    keys.write_text(f"{KEY}\n")
+    other = "another-key-0123456789"
+    order = order_for(
+        bundle, settings={**FREE, "api_keys": str(keys)}, headers={"Authorization": f"Bearer {other}"}, timeout_s=120.0
+    )
+    assert other not in repr(order)
+    with pytest.raises(NotDeployed, match="401") as caught:
+        deploy("process", order)
+    assert other not in f"{caught.value} {caught.value.evidence}"
+    keys.write_text("short\n")
+    with pytest.raises(ConfigError, match="is no key"):
+        deployed(bundle, api_keys=str(keys))
+
+
+def test_the_key_of_a_deploy_comes_from_a_file_or_the_environment(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--api-key-file` and NIMIFY_API_KEY both reach the proof; neither is printed."""
+    from nimify import cli
+
+    keys, wrong = tmp_path / "keys.txt", tmp_path / "wrong.txt"
+    keys.write_text(f"{KEY}\n")
+    wrong.write_text("another-key-0123456789\n")
+    command = ["deploy", str(bundle), "--target", "process", "--set", "port=0", "--set", f"api_keys={keys}"]
+    assert cli.main([*command, "--api-key-file", str(wrong)]) == 10
+    assert "401" in capsys.readouterr().err
+    monkeypatch.setenv("NIMIFY_API_KEY", KEY)
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert KEY not in said.out + said.err
+    assert cli.main([*command, "--api-key-file", str(tmp_path / "nowhere")]) == 2

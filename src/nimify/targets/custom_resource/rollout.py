@@ -127,7 +127,7 @@ class Rollout:
             self.cluster, "", self.progress, deadline_s, kind=self.kind, name=self.name, revision=revision
         )
         pods = watch.to_the_end()
-        prove_pods(self.cluster, pods, bundle, self.progress)
+        prove_pods(self.cluster, pods, bundle, self.progress, self.order.headers)
 
     def _undo(self, former: KeptRevision | None, why: str, evidence: tuple[str, ...]) -> None:
         """Go back to what was live before, and raise what says so."""

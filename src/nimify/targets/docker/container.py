@@ -15,6 +15,7 @@ LABEL: Final = "io.nimify."
 SERVICE: Final = f"{LABEL}service"
 REVISION: Final = f"{LABEL}revision"
 TRIAL: Final = f"{LABEL}trial"
+_KEYS: Final = "/run/secrets/nimify-api-keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Recipe:
             *([f"--user={settings.user}"] if settings.user else []),
             *([f"--gpus={settings.gpus}"] if settings.gpus else []),
             *([f"--network={settings.network}"] if settings.network else []),
+            *self._keys(),
             *self._ports(),
             f"--restart={'no' if self.trial else 'unless-stopped'}",
             "--log-driver=local",
@@ -69,6 +71,12 @@ class Recipe:
             "--log-opt=max-file=5",
             self.image,
         ]
+
+    def _keys(self) -> list[str]:
+        if not self.settings.api_keys:
+            return []
+        mount = f"--mount=type=bind,source={self.settings.api_keys},target={_KEYS},readonly"
+        return [mount, f"--env=NIMIFY_API_KEYS_FILE={_KEYS}"]
 
     def _ports(self) -> list[str]:
         if self.trial:

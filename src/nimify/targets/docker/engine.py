@@ -14,6 +14,7 @@ from nimify.targets.docker.container import SERVICE, Container, Recipe
 
 _SPARE_S: Final = 30.0
 _TAIL: Final = 20
+_LOOKS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,18 @@ class Engine:
 
     def containers(self, service: str) -> list[Container]:
         """The containers of a service, by revision."""
-        ids = self.program.run("ps", "--all", "--no-trunc", "--quiet", f"--filter=label={SERVICE}={service}").split()
-        if not ids:
-            return []
-        described: list[dict[str, Any]] = self.program.json("inspect", "--type=container", "--", *ids)
+        for left in reversed(range(_LOOKS)):
+            ids = self.program.run(
+                "ps", "--all", "--no-trunc", "--quiet", f"--filter=label={SERVICE}={service}"
+            ).split()
+            if not ids:
+                return []
+            try:
+                described: list[dict[str, Any]] = self.program.json("inspect", "--type=container", "--", *ids)
+                break
+            except ProgramFailed:
+                if not left:  # one that was listed may be gone already: another deployment goes on
+                    raise
         return sorted((Container.read(data) for data in described), key=lambda container: container.revision)
 
     def revisions(self, service: str) -> list[Container]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
-from nimify.errors import LeftDegraded, NotDeployed, RolledBack
+from nimify.conformance.authorization import key_in
+from nimify.errors import ConfigError, LeftDegraded, NotDeployed, RolledBack
 from nimify.programs import ProgramFailed
 from nimify.targets.docker.container import Container, Recipe, live_one
 from nimify.targets.docker.engine import Engine, settings_of
@@ -111,7 +113,7 @@ class Rollout:
             try:
                 self.engine.start(container)
                 self._prove(container, bundle)
-            except (Unfit, ProgramFailed) as error:
+            except (Unfit, ProgramFailed, ConfigError) as error:
                 raise NotDeployed(
                     f"Revision {recipe.revision} of '{recipe.service}' failed its trial, and nothing changed. {error}",
                     evidence=self.engine.tail(container),
@@ -144,7 +146,7 @@ class Rollout:
         try:
             self.engine.start(new)
             self._prove(new, bundle)
-        except (Unfit, ProgramFailed) as error:
+        except (Unfit, ProgramFailed, ConfigError) as error:
             self._undo(live, new, f"Revision {revision} of '{name}' did not come up. {error}")
         self.progress(f"Revision {revision} is live on {self.engine.inspect(new).url}.")
 
@@ -159,7 +161,7 @@ class Rollout:
         try:
             self.engine.start(live.id)
             self._prove(live.id, self.proofs.find(live.revision))
-        except (Unfit, ProgramFailed) as error:
+        except (Unfit, ProgramFailed, ConfigError) as error:
             remedy = f"Look at it with: nimify logs {self.order.reference.name}"
             message = f"{why} Revision {live.revision} did not come back: {error}"
             raise LeftDegraded(message, remedy=remedy, evidence=evidence) from error
@@ -185,7 +187,16 @@ class Rollout:
         if bundle is None:
             self.progress("Its golden requests are not on this machine; it says itself that it is ready.")
         else:
-            verify(described.url, bundle, within_s=_LEAST_S)
+            verify(described.url, bundle, within_s=_LEAST_S, headers=self._key(described))
+
+    def _key(self, container: Container) -> Mapping[str, str]:
+        """What lets the proof of a container in: what was ordered, or one of the keys that it accepts.
+
+        Raises:
+            ConfigError: Its keys cannot be read.
+        """
+        keys = settings_of(container).get("api_keys")
+        return self.order.headers or (key_in(Path(keys)) if keys else {})
 
     # --- what is kept -------------------------------------------------------------------------------------------
 

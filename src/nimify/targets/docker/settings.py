@@ -11,11 +11,12 @@ from nimify.errors import ConfigError
 from nimify.images.runtime import PIDS
 from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 from nimify.serving.settings import ServiceSettings
-from nimify.targets.settings import typed
+from nimify.targets.settings import keys_at, typed
 
 _GPUS: Final = re.compile(r"|all|[0-9]{1,3}|device=[A-Za-z0-9,:.-]{1,200}")
 _USER: Final = re.compile(r"|[0-9]{1,10}(:[0-9]{1,10})?")
 _NETWORK: Final = re.compile(r"|[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_MOUNTED: Final = re.compile(r'[^,"\x00-\x1f\x7f]*')
 _LEAST_MEMORY: Final = 16 << 20
 _SCRATCH_BYTES: Final = 64 << 20
 
@@ -36,6 +37,7 @@ class DockerSettings:
         network: A network of the engine to join besides; empty for none.
         tmp: Bytes of memory for temporary files; 0 for what the plan says.
         cache: Bytes of memory for what is made once and kept while it runs; 0 for what the plan says.
+        api_keys: File or folder of the keys that callers need, mounted read-only; empty for none.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +51,7 @@ class DockerSettings:
     network: str = ""
     tmp: int = 0
     cache: int = 0
+    api_keys: str = ""
 
     @classmethod
     def parse(cls, given: Mapping[str, str], plan: Mapping[str, Any]) -> DockerSettings:
@@ -69,6 +72,8 @@ class DockerSettings:
         values["cpus"] = values.get("cpus") or float(plan.get("resources.cpu_limit") or 0)
         values["tmp"] = values.get("tmp") or int(plan.get("deployment.tmp") or _SCRATCH_BYTES)
         values["cache"] = values.get("cache") or int(plan.get("deployment.cache") or _SCRATCH_BYTES)
+        if values.get("api_keys"):
+            values["api_keys"] = keys_at(values["api_keys"])
         if plan.get("deployment.family") == "triton":
             values.setdefault("gpus", "all")
         settings = cls(**values)
@@ -87,6 +92,8 @@ class DockerSettings:
                 raise ConfigError(f"'{getattr(self, name)}' is none.", field=f"--set {name}")
         if self.memory and self.memory < _LEAST_MEMORY:
             raise ConfigError(f"must be at least {_LEAST_MEMORY} bytes.", field="--set memory")
+        if not _MOUNTED.fullmatch(self.api_keys):
+            raise ConfigError("a path with commas, quotes or signs cannot be mounted.", field="--set api_keys")
         if self.pids < 1:
             raise ConfigError("must be at least 1.", field="--set pids")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from nimify.artifacts.bundle import Bundle
@@ -22,8 +22,21 @@ _TRIES: Final = 3
 _PAUSE_S: Final = 2.0
 
 
-def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None, progress: Progress) -> None:
+def prove_pods(
+    cluster: Cluster,
+    pods: Sequence[Document],
+    bundle: Bundle | None,
+    progress: Progress,
+    headers: Mapping[str, str],
+) -> None:
     """Hold pods to their bundle, when it is on this machine; say which it was.
+
+    Args:
+        cluster: Where they are.
+        pods: Of one revision.
+        bundle: What they should serve, as far as it is known.
+        progress: Told what came of it.
+        headers: Sent with the golden requests, such as a key.
 
     Raises:
         RolloutFailed: One answers otherwise, or not at all.
@@ -34,17 +47,17 @@ def prove_pods(cluster: Cluster, pods: Sequence[Document], bundle: Bundle | None
     for pod in pods[:_MOST]:
         name = str(pod["metadata"]["name"])
         try:
-            _prove(cluster, name, bundle)
+            _prove(cluster, name, bundle, headers)
         except (Unfit, ProgramFailed) as error:
             raise RolloutFailed(f"Pod {name}: {error}", cluster.pod_log(name)) from error
     progress("The new pods answer the golden requests as recorded.")
 
 
-def _prove(cluster: Cluster, pod: str, bundle: Bundle) -> None:
+def _prove(cluster: Cluster, pod: str, bundle: Bundle, headers: Mapping[str, str]) -> None:
     for left in reversed(range(_TRIES)):
         try:
             with cluster.forwarded(pod, HTTP_PORT) as url:
-                verify(url, bundle, within_s=10.0)
+                verify(url, bundle, within_s=10.0, headers=headers)
             break
         except ProgramFailed:
             if not left:

@@ -125,7 +125,7 @@ class Rollout:
     def _watch(self, deadline_s: float, bundle: Bundle | None) -> None:
         selector = selector_of(self.release.name)
         pods = RolloutWatch(self.cluster, selector, self.progress, deadline_s).to_the_end()
-        prove_pods(self.cluster, pods, bundle, self.progress)
+        prove_pods(self.cluster, pods, bundle, self.progress, self.order.headers)
 
     def _undo(self, history: list[ReleaseRevision], why: str, evidence: tuple[str, ...]) -> None:
         """Go back to what was live before, and raise what says so."""

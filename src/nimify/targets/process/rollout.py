@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -98,7 +99,13 @@ class Rollout:
         """Serve it on a port of its own first: what fails there never gets a request."""
         self.progress(f"Revision {snapshot.number} is tried on a port of its own.")
         try:
-            try_out(self._bundle(snapshot), snapshot.settings, within_s=self._left_s, log=LogFile(self.folder.log))
+            try_out(
+                self._bundle(snapshot),
+                snapshot.settings,
+                within_s=self._left_s,
+                log=LogFile(self.folder.log),
+                headers=self._key(snapshot),
+            )
         except TrialFailed as error:
             raise NotDeployed(
                 f"Revision {snapshot.number} of '{self.folder.name}' failed its trial, and nothing changed. {error}",
@@ -112,6 +119,7 @@ class Rollout:
             self.progress(
                 f"Revision {snapshot.number} takes over from revision {previous}, which finishes its requests."
             )
+        key = self._key(snapshot)
         report = self._order(snapshot)
         if report.failure:
             raise NotDeployed(
@@ -120,7 +128,7 @@ class Rollout:
                 evidence=tuple(report.evidence),
             )
         try:
-            verify(report.url, self._bundle(snapshot), within_s=self._left_s)
+            verify(report.url, self._bundle(snapshot), within_s=self._left_s, headers=key)
         except Unfit as error:
             self._undo(snapshot, previous, str(error))
         Revisions(self.folder.revisions).keep(snapshot.number)
@@ -145,7 +153,7 @@ class Rollout:
             report = None if former is None else go_live(self.folder, former, within_s=self._left_s)
             if former is None or report is None or report.failure:
                 raise Unfit("it did not start" if report is None else report.failure)
-            verify(report.url, self._bundle(former), within_s=self._left_s)
+            verify(report.url, self._bundle(former), within_s=self._left_s, headers=self._key(former))
         except (Unfit, NimifyError) as error:
             raise LeftDegraded(
                 f"{failed} Revision {previous} did not come back: {error}",
@@ -157,6 +165,10 @@ class Rollout:
     def _evidence(self) -> tuple[str, ...]:
         report = self.folder.report()
         return () if report is None else tuple(report.evidence)
+
+    def _key(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """What lets the proof of a revision in: what was ordered, or one of the keys that it accepts."""
+        return self.order.headers or snapshot.settings.key
 
     def _bundle(self, snapshot: Snapshot) -> Bundle:
         return Bundle.open(Revisions(self.folder.revisions).bundle(snapshot.number))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+from nimify.conformance.authorization import key_in
+from nimify.errors import ConfigError
 from nimify.serving.ports import GRPC_PORT, HTTP_PORT
 from nimify.serving.settings import ServiceSettings
-from nimify.targets.settings import typed
+from nimify.targets.settings import keys_at, typed
+
+_TELLING: Final = ("trace", "debug", "info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class ProcessSettings:
         grpc_port: TCP port of gRPC; 0 for any free one.
         workers: Processes that answer; 0 for as many as the plan has instances.
         log_level: The least important events that are logged.
+        api_keys: File or folder of the keys that callers need; empty for none.
     """
 
     host: str = "127.0.0.1"
@@ -28,6 +34,7 @@ class ProcessSettings:
     grpc_port: int = GRPC_PORT
     workers: int = 0
     log_level: str = "info"
+    api_keys: str = ""
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> ProcessSettings:
@@ -39,8 +46,16 @@ class ProcessSettings:
         values = typed(cls, given, target="process")
         if values.get("port") == 0:
             values.setdefault("grpc_port", 0)
+        if values.get("log_level", "info") not in _TELLING:
+            raise ConfigError(
+                "the target reads in the service's log when it is ready, which higher levels leave out.",
+                field="--set log_level",
+                remedy=f"Use one of {', '.join(_TELLING)}.",
+            )
+        if values.get("api_keys"):
+            values["api_keys"] = keys_at(values["api_keys"])
         # The service's own checks, before anything is started.
-        ServiceSettings(**values)
+        ServiceSettings(**{name: value for name, value in values.items() if name != "api_keys"})
         return cls(**values)
 
     @classmethod
@@ -55,4 +70,14 @@ class ProcessSettings:
     def options(self) -> tuple[str, ...]:
         """The options of `nimify serve`, but for the address."""
         workers = ("--workers", str(self.workers)) if self.workers else ()
-        return (*workers, "--log-level", self.log_level, "--log-format", "json")
+        keys = ("--api-keys", self.api_keys) if self.api_keys else ()
+        return (*workers, *keys, "--log-level", self.log_level, "--log-format", "json")
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """What lets a proof in: one of the keys themselves.
+
+        Raises:
+            ConfigError: They cannot be read.
+        """
+        return key_in(Path(self.api_keys)) if self.api_keys else {}

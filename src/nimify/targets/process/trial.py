@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -33,7 +33,9 @@ class TrialFailed(Exception):
         self.evidence = evidence
 
 
-def try_out(bundle: Bundle, settings: ProcessSettings, *, within_s: float, log: LogFile) -> None:
+def try_out(
+    bundle: Bundle, settings: ProcessSettings, *, within_s: float, log: LogFile, headers: Mapping[str, str]
+) -> None:
     """Serve a bundle where nobody else asks, hold it to its golden requests, and stop it.
 
     Raises:
@@ -43,7 +45,7 @@ def try_out(bundle: Bundle, settings: ProcessSettings, *, within_s: float, log: 
     with _serving(bundle.path, settings, log) as instance:
         _await_ready(instance, deadline, log)
         try:
-            verify(instance.url, bundle, within_s=max(1.0, deadline - time.monotonic()))
+            verify(instance.url, bundle, within_s=max(1.0, deadline - time.monotonic()), headers=headers)
         except Unfit as error:
             log.write(instance.read())
             raise TrialFailed(str(error), tuple(instance.tail)) from error
