@@ -104,7 +104,6 @@ def test_a_release_is_applied_on_the_server_watched_and_proven(bundle: Path, clu
 
 
 @pytest.mark.usefixtures("served")
-@pytest.mark.usefixtures("served")
 def test_a_connection_to_a_pod_that_fails_is_tried_again(bundle: Path, cluster: FakeCluster) -> None:
     """An API server that errs once while a pod is proven is no reason to undo the revision."""
     cluster.set(fail_once={"kubectl port-forward": "error: error upgrading connection: etcd is away"})
@@ -113,6 +112,7 @@ def test_a_connection_to_a_pod_that_fails_is_tried_again(bundle: Path, cluster: 
     assert len([call for call in cluster.calls if call.startswith("kubectl port-forward")]) == 2
 
 
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("there", [True, False])
 def test_a_namespace_is_made_only_where_there_is_none(there: bool, bundle: Path, cluster: FakeCluster) -> None:
     """Helm would apply one that is there, which the deployer's Role does not allow."""
