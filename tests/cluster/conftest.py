@@ -201,7 +201,9 @@ def cluster() -> Iterator[Cluster]:
 def environment(cluster: Cluster, docker: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a deployer has set."""
     # Debian's docker has the BuildKit of its own engine; a newer one beside it may not.
-    path = ("/usr/bin", str(programs.folder()), str(ROOT / ".tools" / "bin"), os.environ["PATH"])
+    debian = tmp_path_factory.mktemp("debian")
+    (debian / "docker").symlink_to("/usr/bin/docker")
+    path = (str(debian), str(programs.folder()), str(ROOT / ".tools" / "bin"), os.environ["PATH"])
     return {
         **os.environ,
         "DOCKER_HOST": docker.host,

@@ -41,7 +41,7 @@ CASES: Final = {
     "429 to the first two of every verb": Case(Fault("429", ("GET", *_WRITES), times=2), DEPLOYED),
     "500 before anything is done": Case(Fault("500", path="/version"), REFUSED, "cannot be reached"),
     "silence before anything is done": Case(Fault(SILENCE, path="/version"), REFUSED, "cannot be reached"),
-    "a token that has expired": Case(Fault("401", ("GET", *_WRITES), times=1000), REFUSED),
+    "a token that has expired": Case(Fault("401", times=1000), REFUSED, "must be logged in"),
     "409 for the Lease": Case(Fault("409", ("PUT",), "/leases/"), REFUSED, "was quicker"),
     "409 while the chart is applied": Case(Fault("409", ("PATCH",), "/deployments/"), DEPLOYED),
     "500 while the chart is applied": Case(Fault("500", ("PATCH",), "/deployments/"), ROLLED_BACK, "made up"),

@@ -23,6 +23,8 @@ from tools.cluster.programs import program
 _EVERY_S: Final = 2.0
 _RULES: Final = "/etc/prometheus/rules"
 """Where the operator mounts rules in its pods."""
+_VARIABLES: Final = {"$(SHARD)": "0", "$(POD_NAME)": f"prometheus-{INSTANCE}-0"}
+"""What the operator's reloader fills in: of how many shards this is which, in which pod."""
 
 
 def main(state: str, ports: str) -> None:
@@ -43,7 +45,9 @@ def _wanted(layout: Layout) -> dict[Path, str]:
     if packed is None:
         return {}
     rules = layout.state / "rules"
-    text = gzip.decompress(base64.b64decode(packed)).decode("utf-8").replace(_RULES, str(rules))
+    text = gzip.decompress(base64.b64decode(packed)).decode("utf-8")
+    for placeholder, value in {**_VARIABLES, _RULES: str(rules)}.items():
+        text = text.replace(placeholder, value)
     files = {layout.state / "prometheus.yaml": text}
     for item in _get(layout, "configmaps", f"--selector=prometheus-name={INSTANCE}").get("items", []):
         files |= {rules / item["metadata"]["name"] / name: text for name, text in item.get("data", {}).items()}
