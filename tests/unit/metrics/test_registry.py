@@ -11,7 +11,8 @@ import pytest
 
 from nimify.metrics import catalog
 from nimify.metrics.catalog import Metric
-from nimify.metrics.registry import CELLS_PER_SLOT, Registry
+from nimify.metrics.exposition import exposition
+from nimify.metrics.registry import CELLS_PER_SLOT, VACANT, Registry
 from nimify.metrics.service import GrpcMetrics, ServiceMetrics
 
 REQUESTS = Metric("requests", "counter", "Requests.", ("model",))
@@ -181,3 +182,16 @@ def test_process_figures_are_measured() -> None:
     assert total(registry, catalog.PROCESS_MEMORY) > 1_000_000
     assert total(registry, catalog.PROCESS_FDS) > 2
     assert total(registry, catalog.PROCESS_START) == 5
+
+
+def test_what_a_worker_counted_stays_when_its_slot_is_vacant() -> None:
+    """And its gauges are void, until another worker has the slot."""
+    registry = Registry(workers=1, spare=1)
+    assert registry.states == [0.0, VACANT]
+    counter, gauge = registry.counter(catalog.WORKER_RESTARTS), registry.gauge(catalog.WORKERS)
+    counter.add(3)
+    gauge.set(1.0)
+    registry.vacate(0)
+    page = exposition(registry)
+    assert f"\n{catalog.WORKER_RESTARTS.name} 3\n" in page
+    assert f"\n{catalog.WORKERS.name} 0\n" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nimify.serving.json_tensors import (
     json_ready,
     quoted,
 )
-from nimify.tensors import DATATYPES, bf16_to_fp32
+from nimify.tensors import DATATYPES, bf16_to_fp32, fp32_to_bf16
 
 INTEGERS = [name for name, datatype in DATATYPES.items() if datatype.is_integer]
 FLOATS = [name for name, datatype in DATATYPES.items() if datatype.is_float]
@@ -261,3 +262,18 @@ def test_a_quoted_name_is_short_and_on_one_line() -> None:
     text = quoted("a\r\n\x1b[31m" + "b" * 10_000)
     assert text.startswith("'a\\r\\n\\x1b[31m")
     assert len(text) <= 66
+
+
+@pytest.mark.parametrize("name", ["FP16", "BF16", "FP32", "FP64"])
+def test_numbers_become_the_floats_that_numpy_makes_of_them(name: str) -> None:
+    """To the last bit, whole numbers included, wherever the nearest float is hard to tell."""
+    drawn = random.Random(name)
+    numbers: list[int | float] = [2**53 + 1, 2**63 - 1, 2**64 - 1, 16777217, 33554435, 1e-45, 5e-324, 2049, 65519.99]
+    numbers += [drawn.uniform(-1, 1) * 10.0 ** drawn.randint(-44, 4) for _ in range(3000)]
+    numbers += [drawn.randint(-60000, 60000) for _ in range(500)]
+    numbers = [number for number in numbers if name != "FP16" or abs(number) < 65520]
+    datatype = DATATYPES[name]
+    expected = np.array(numbers, dtype="<f4" if name == "BF16" else datatype.storage)
+    found = array_from_list(numbers, datatype, (len(numbers),), "x")
+    assert found.tobytes() == (fp32_to_bf16(expected) if name == "BF16" else expected).tobytes()
+    assert found.flags.writeable

@@ -100,3 +100,26 @@ def test_a_worker_that_was_told_to_stop_stays_so_whatever_its_engine_does() -> N
     only.worker_ready()
     assert not only.ready
     assert only.reason == "it is stopping"
+
+
+def test_a_worker_that_leaves_says_nothing_about_the_service() -> None:
+    """Neither by leaving, nor by what it sees of the files afterwards; the others are the service."""
+    first, second = workers(2)
+    first.worker_ready()
+    second.worker_ready()
+    first.leaving()
+    first.drifted(True)
+    first.worker_loading()
+    assert (first.ready, second.ready) == (True, True)
+    second.drifted(True)
+    assert (first.ready, second.ready) == (False, False)
+
+
+def test_a_worker_is_in_charge_until_it_leaves() -> None:
+    """Nobody is when there is none."""
+    first, second = workers(2)
+    first.worker_ready()
+    assert second.in_charge(0)
+    first.leaving()
+    assert not second.in_charge(0)
+    assert not second.in_charge(None)

@@ -176,3 +176,35 @@ def test_arrays_are_written_as_orjson_writes_them(shape: tuple[int, ...], dataty
 def test_the_plain_path_is_the_reference() -> None:
     """What the comparison above rests on."""
     assert array_from_list([1, 2], DATATYPES["FP32"], (2,), "x").tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("inside", ["@" * 9000, f"{LONG_NUMBERS},é", f"{LONG_NUMBERS},+-e,x", "\x00" * 9000])
+def test_what_nobody_asks_for_is_looked_at_as_well(inside: str) -> None:
+    """A field that means nothing may hold numbers, and no nonsense."""
+    message_of_numbers = message("[1.5]", [1], extra=f'"more":[{LONG_NUMBERS}],')
+    assert read_in_pieces(message_of_numbers).tolist() == [1.5]
+    nonsense = message("[1.5]", [1], extra=f'"more":[{inside}],')
+    for read in (read_whole, read_in_pieces):
+        with pytest.raises(RequestFault, match="not valid JSON"):
+            read(nonsense)
+
+
+@pytest.mark.parametrize("cut", range(-6, 6))
+def test_an_empty_place_is_seen_wherever_a_piece_ends(cut: int) -> None:
+    """Between two commas, also where one of them is the last byte that is read together."""
+    before = "1," * (16 * 1024 + cut)
+    for numbers in (f"[{before},1]", f"[{before} ,1]", f"[{before}{' ' * 40_000},1]", f"[{before}{' ' * 40_000}]"):
+        body = message(numbers, [16 * 1024 + cut + 1])
+        with pytest.raises(RequestFault, match="not valid JSON"):
+            read_in_pieces(body)
+
+
+@pytest.mark.parametrize(
+    "text", [f'{{"a":"[1]","b":[{LONG_NUMBERS}]}}', f'{{"a":[{LONG_NUMBERS}],"b":[[{LONG_NUMBERS}]],"c":[1,{{}}]}}']
+)
+def test_arrays_are_told_apart_from_what_surrounds_them(text: str) -> None:
+    """Objects and strings end them, and are kept."""
+    skeleton = LongArrays(text.encode()).skeleton
+    assert LONG_NUMBERS.encode() not in skeleton
+    assert skeleton.count(b"{") == text.count("{") + text.count(LONG_NUMBERS)
+    assert json.loads(skeleton).keys() == json.loads(text).keys()
