@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 Eventually = Callable[..., None]
 
 ADDED = 100_000
-LONG = 500_000
-"""Steps that take about a second: long enough for what a test does meanwhile."""
+LONG = 2_000_000
+"""Steps that take some seconds: long enough for what a test does meanwhile, on a busy machine too."""
+HELD = 999
+"""An index whose run takes as long."""
 
 
 @pytest.fixture(scope="module")
 def lookup(start_service: Callable[..., RunningService], lookup_bundle: Path) -> RunningService:
-    """A service that merges up to eight rows and takes some 0.2 s for a run."""
+    """A service that merges up to eight rows."""
     return start_service(lookup_bundle)
 
 
@@ -92,11 +94,11 @@ def test_requests_that_queue_run_together_and_get_their_own_rows(
     queue = Queue(scrape, lookup)
     requests = [[10 * number + column for column in range(2 + number % 2)] for number in range(10)]
     wires = [dial(lookup) for _ in range(11)]
-    _occupy(wires[0], _look_up(7), queue, eventually)
+    _occupy(wires[0], _look_up(HELD), queue, eventually)
     for wire, request in zip(wires[1:], requests, strict=True):
         wire.send(_look_up(*request))
     eventually(lambda: queue.waiting() == 10, what="the queue")
-    assert _data(wires[0].answer()) == [ADDED + 7]
+    assert _data(wires[0].answer()) == [ADDED + HELD]
     for wire, request in zip(wires[1:], requests, strict=True):
         assert _data(wire.answer()) == [ADDED + index for index in request]
     assert queue.grown("nv_inference_request_success") == 11
@@ -113,11 +115,11 @@ def test_a_batch_has_no_more_rows_than_planned(
     """Three requests of three rows take two runs of an engine that takes eight."""
     queue = Queue(scrape, lookup)
     wires = [dial(lookup) for _ in range(4)]
-    _occupy(wires[0], _look_up(7), queue, eventually)
+    _occupy(wires[0], _look_up(HELD), queue, eventually)
     for number, wire in enumerate(wires[1:]):
         wire.send(_look_up(*range(number, number + 6), rows=3))
     eventually(lambda: queue.waiting() == 3)
-    assert _data(wires[0].answer()) == [ADDED + 7]
+    assert _data(wires[0].answer()) == [ADDED + HELD]
     for number, wire in enumerate(wires[1:]):
         assert _data(wire.answer()) == [ADDED + index for index in range(number, number + 6)]
     assert queue.grown("nv_inference_exec_count") == 3
@@ -129,13 +131,13 @@ def test_a_bad_request_in_a_batch_fails_alone(
 ) -> None:
     """An index that the model refuses costs its sender a 400, and its neighbours nothing."""
     queue = Queue(scrape, lookup)
-    wires = [dial(lookup, timeout_s=20) for _ in range(6)]
-    _occupy(wires[0], _look_up(7, 8), queue, eventually)
+    wires = [dial(lookup) for _ in range(6)]
+    _occupy(wires[0], _look_up(HELD, 8), queue, eventually)
     indices = [1, 2, 1000, 4, 5]
     for wire, index in zip(wires[1:], indices, strict=True):
         wire.send(_look_up(index, index + 1))
     eventually(lambda: queue.waiting() == 5)
-    assert _data(wires[0].answer()) == [ADDED + 7, ADDED + 8]
+    assert _data(wires[0].answer()) == [ADDED + HELD, ADDED + 8]
     for wire, index in zip(wires[1:], indices, strict=True):
         answer = wire.answer()
         if index == 1000:
@@ -190,10 +192,10 @@ def test_a_request_that_runs_too_long_is_answered_in_time(
     assert_refused: AssertRefused,
 ) -> None:
     """504 at the service's deadline although the engine still runs; then the service goes on."""
-    service = start_service(steps_bundle, "--request-timeout", "0.3")
+    service = start_service(steps_bundle, "--request-timeout", "1")
     queue = Queue(scrape, service)
     with dial(service) as wire:
-        wire.send(_count(2 * LONG))
+        wire.send(_count(LONG + LONG // 2))
         assert_refused(wire.answer(), {504}, v2=True)
         eventually(lambda: queue.grown("nv_inference_exec_count") == 1, what="the end of the run")
         wire.send(_count(3))
@@ -231,7 +233,7 @@ def test_a_long_run_does_not_hold_up_the_front(
     with dial(steps) as busy:
         _occupy(busy, _count(LONG), queue, eventually)
         for path in ("/v1/health/live", "/v1/health/ready", "/v2/models/steps"):
-            assert ask(steps, "GET", path, timeout_s=10).status == 200
+            assert ask(steps, "GET", path, timeout_s=60).status == 200
         assert queue.in_flight() == 1, "the run was over before the questions"
         assert _data(busy.answer()) == [2.0 * LONG]
 
@@ -241,7 +243,7 @@ def test_a_run_that_is_long_for_its_values_does_not_hold_up_health_checks(
 ) -> None:
     """With zeros, as in the warm-up, the model looks quick enough for the event loop; its Loop says otherwise."""
     service = start_service(fixed_steps_bundle)
-    document = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [2 * LONG]}]}
+    document = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [LONG]}]}
     request = urllib.request.Request(f"{service.url}/v2/models/fixed-steps/infer", json.dumps(document).encode())
     with ThreadPoolExecutor(1) as pool:
         long_run = pool.submit(lambda: urllib.request.urlopen(request, timeout=60).read())
@@ -249,7 +251,7 @@ def test_a_run_that_is_long_for_its_values_does_not_hold_up_health_checks(
             assert not long_run.done()
         assert json.loads(_get(f"{service.url}/v1/health/live"))["live"] is True
         assert not long_run.done()
-        assert json.loads(long_run.result())["outputs"][0]["data"] == [4 * LONG]
+        assert json.loads(long_run.result())["outputs"][0]["data"] == [2 * LONG]
 
 
 def _get(url: str) -> bytes:

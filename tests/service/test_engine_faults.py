@@ -103,7 +103,7 @@ def test_a_crash_is_told_to_who_started_the_service(
         victim.send(request(Order.ABORT))
         assert victim.answer() is None
     if workers == "1":
-        assert service.process.wait(30) == -signal.SIGABRT
+        assert service.process.wait(60) == -signal.SIGABRT
     else:
         assert ask(service, "GET", "/v1/health/ready").status == 200
 
@@ -128,7 +128,7 @@ def test_an_engine_that_hangs_is_given_up(
     start_faulty: Callable[..., RunningService], ask: Ask, scrape: ScrapeOf, eventually: Eventually
 ) -> None:
     """Its requests get 504 in time, health is answered, the other worker works, and a new one takes its place."""
-    service = start_faulty("--workers", "2", "--request-timeout", "1s")
+    service = start_faulty("--workers", "2", "--request-timeout", "5s")
     assert ask(service, "POST", "/v1/infer", give(Order.HANG)).status == 504
     assert ask(service, "GET", "/v1/health/live").status == 200
     eventually(lambda: _answers(ask, service), what="the other worker's answer", timeout_s=30)

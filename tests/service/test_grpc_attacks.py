@@ -43,7 +43,7 @@ GOOD = service_pb2.ModelInferRequest(
 def service(start_service: Callable[..., RunningService], make_bundle: Callable[..., Path]) -> RunningService:
     """A service with short deadlines."""
     return start_service(
-        make_bundle("tiny"), "--header-timeout", "1s", "--body-timeout", "1s", "--max-body-size", "1MiB"
+        make_bundle("tiny"), "--header-timeout", "3s", "--body-timeout", "3s", "--max-body-size", "1MiB"
     )
 
 
@@ -260,7 +260,7 @@ def test_a_client_that_does_not_read_is_cut_off(
             "/inference.GRPCInferenceService/ModelMetadata",
             service_pb2.ModelMetadataRequest.SerializeToString,
             service_pb2.ModelMetadataResponse.FromString,
-        )(service_pb2.ModelMetadataRequest(name="wide"), timeout=10)
+        )(service_pb2.ModelMetadataRequest(name="wide"), timeout=60)
     request = service_pb2.ModelInferRequest(model_name="wide", raw_input_contents=[b"\0" * 400_000])
     request.inputs.add(name=metadata.inputs[0].name, datatype="FP32", shape=[1, 100_000])
     body = message(request.SerializeToString())

@@ -154,12 +154,12 @@ def test_a_wrong_request_is_the_clients_mistake(
     service = stub(open_channel(served("tiny")))
     request = tiny(**WRONG[case])
     with pytest.raises(grpc.RpcError) as caught:
-        service.ModelInfer(request, timeout=10)
+        service.ModelInfer(request, timeout=60)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     details = caught.value.details()
     assert details
     assert len(details) < 1024
-    wrong, right = service.ModelStreamInfer(iter([request, tiny(id="after")]), timeout=10)
+    wrong, right = service.ModelStreamInfer(iter([request, tiny(id="after")]), timeout=60)
     assert wrong.error_message == details
     assert right.infer_response.id == "after"
 
@@ -207,7 +207,7 @@ def test_messages_are_bounded_before_and_after_inflating(
         ending = code_of(lambda bomb=bomb, how=compression: raw_call(channel, bomb, compression=how))  # type: ignore[misc]  # bound at once
         assert ending is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert resident_bytes(service.process.pid) - before < 32 << 20
-    assert stub(channel).ModelInfer(tiny(), timeout=10).raw_output_contents
+    assert stub(channel).ModelInfer(tiny(), timeout=60).raw_output_contents
 
 
 def test_a_deadline_ends_a_call_in_the_engine_and_in_the_queue(
@@ -270,7 +270,7 @@ def test_a_stream_that_is_cancelled_gives_up_its_requests(
     assert next(answers).infer_response.raw_output_contents
     before = scrape(counting).value("nv_inference_count")
     for _ in range(50):
-        requests.put(steps(400_000))
+        requests.put(steps(2_000_000))
     eventually(lambda: scrape(counting).value("nv_inference_pending_request_count") > 20, what="the requests' start")
     answers.cancel()
     requests.put(None)
@@ -331,7 +331,7 @@ def test_a_drain_under_load_loses_nothing(
     workers: str, start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
 ) -> None:
     """Calls are answered through the whole window in which clients are sent elsewhere."""
-    service = start_service(make_bundle("tiny"), "--workers", workers, "--drain", "2")
+    service = start_service(make_bundle("tiny"), "--workers", workers, "--drain", "600")
     load = Load(service)
     try:
         eventually(lambda: load.answered > 100 or load.failures, timeout_s=60, what="the load's start")
@@ -340,7 +340,7 @@ def test_a_drain_under_load_loses_nothing(
         eventually(lambda: load.answered > answered + 20 or load.failures, what="answers while draining")
     finally:
         load.stop()
-    assert service.process.wait(30) == 0
+    assert service.stop() == 0  # hurried: what the drain was for is over
     assert load.failures == []
 
 
@@ -349,15 +349,16 @@ def test_calls_in_flight_are_finished_and_watchers_told(
     scrape: Any,
 ) -> None:  # fmt: skip
     """A call gets its answer, a stream the answers it is owed, and who watches health hears of the end at once."""
-    service = start_service(steps_bundle, "--drain", "0")
+    service = start_service(steps_bundle, "--drain", "0", "--shutdown-grace", "600")
     channel = open_channel(service)
-    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-    running = stub(channel).ModelInfer.future(steps(800_000), timeout=60)
+    running = stub(channel).ModelInfer.future(steps(4_000_000), timeout=120)
+    eventually(lambda: scrape(service).value("nim_grpc_calls_in_flight") == 2, what="the call's start")
     requests: queue.Queue[Any] = queue.Queue()
-    answers = stub(channel).ModelStreamInfer(iter(requests.get, None), timeout=60)
+    answers = stub(channel).ModelStreamInfer(iter(requests.get, None), timeout=120)
     requests.put(steps(100_000))
-    eventually(lambda: scrape(service).value("nim_grpc_calls_in_flight") == 3, what="the calls' start")
+    eventually(lambda: scrape(service).value("nim_grpc_calls_in_flight") == 3, what="the stream's start")
     eventually(lambda: scrape(service).value("nv_inference_pending_request_count") == 1, what="the stream's request")
     service.process.send_signal(signal.SIGTERM)
     assert running.result(timeout=120).raw_output_contents
@@ -366,7 +367,7 @@ def test_calls_in_flight_are_finished_and_watchers_told(
     requests.put(None)
     with pytest.raises(grpc.RpcError, match="stopping"):
         list(watch)
-    assert service.process.wait(30) == 0
+    assert service.process.wait(60) == 0
 
 
 def test_an_unfinished_call_is_told_by_the_exit_code(
@@ -375,7 +376,7 @@ def test_an_unfinished_call_is_told_by_the_exit_code(
 ) -> None:  # fmt: skip
     """8 when the grace was over before the answer; the client hears that the connection is gone."""
     service = start_service(steps_bundle, "--drain", "0", "--shutdown-grace", "0.2s")
-    running = stub(open_channel(service)).ModelInfer.future(steps(5_000_000), timeout=60)
+    running = stub(open_channel(service)).ModelInfer.future(steps(100_000_000), timeout=60)
     eventually(lambda: scrape(service).value("nim_grpc_calls_in_flight") == 1, what="the call's start")
     assert service.stop() == 8
     assert running.exception(timeout=60).code() is grpc.StatusCode.UNAVAILABLE
@@ -387,15 +388,15 @@ def test_nothing_is_ready_before_the_model_is(
     """The service lives, says that it is not ready, and asks to be called later."""
     service = start_service(slow_start_bundle, "--no-verify", wait_ready=False)
     channel = open_channel(service)
-    assert stub(channel).ServerLive(service_pb2.ServerLiveRequest(), timeout=10).live
-    assert not stub(channel).ServerReady(service_pb2.ServerReadyRequest(), timeout=10).ready
-    health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert stub(channel).ServerLive(service_pb2.ServerLiveRequest(), timeout=60).live
+    assert not stub(channel).ServerReady(service_pb2.ServerReadyRequest(), timeout=60).ready
+    health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
-    name = stub(channel).RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=10).models[0].name
+    name = stub(channel).RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=60).models[0].name
     request = service_pb2.ModelInferRequest(
         model_name=name, inputs=[Input(name="x", datatype="INT64", shape=[1])], raw_input_contents=[b"\0" * 8]
     )
-    assert code_of(lambda: stub(channel).ModelInfer(request, timeout=10)) is grpc.StatusCode.UNAVAILABLE
+    assert code_of(lambda: stub(channel).ModelInfer(request, timeout=60)) is grpc.StatusCode.UNAVAILABLE
     service.stop(signal.SIGINT)
 
 
@@ -406,8 +407,8 @@ def test_idle_clients_do_not_delay_the_end(
 ) -> None:  # fmt: skip
     """They are asked to leave, and do."""
     service = start_service(make_bundle("tiny"), "--drain", "0", "--shutdown-grace", "60")
-    stub(open_channel(service)).ServerLive(service_pb2.ServerLiveRequest(), timeout=10)
-    assert service.stop(stop, timeout_s=20) == 0
+    stub(open_channel(service)).ServerLive(service_pb2.ServerLiveRequest(), timeout=60)
+    assert service.stop(stop, timeout_s=55) == 0
 
 
 def test_every_method_stands_behind_the_gate(
@@ -438,9 +439,9 @@ def test_every_method_stands_behind_the_gate(
             ending = code_of(lambda p=path, m=metadata: raw_call(channel, b"", p, metadata=m))  # type: ignore[misc]  # bound at once
             assert ending is grpc.StatusCode.UNAUTHENTICATED, (path, metadata)
     for metadata in [("authorization", "Bearer first-key-of-this-test")], [("x-api-key", "first-key-of-this-test")]:
-        assert stub(channel).ModelInfer(tiny(), timeout=10, metadata=metadata).raw_output_contents
-    assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10).status
-    assert stub(channel).ServerReady(service_pb2.ServerReadyRequest(), timeout=10).ready
+        assert stub(channel).ModelInfer(tiny(), timeout=60, metadata=metadata).raw_output_contents
+    assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60).status
+    assert stub(channel).ServerReady(service_pb2.ServerReadyRequest(), timeout=60).ready
 
 
 def test_tls_is_spoken_where_there_is_a_certificate(
@@ -460,7 +461,7 @@ def test_tls_is_spoken_where_there_is_a_certificate(
     with grpc.secure_channel(address, trusting) as channel:
         assert stub(channel).ServerLive(service_pb2.ServerLiveRequest(), timeout=30, wait_for_ready=True).live
         deadline_s = time.monotonic() + 30
-        while not stub(channel).ServerReady(service_pb2.ServerReadyRequest(), timeout=10).ready:
+        while not stub(channel).ServerReady(service_pb2.ServerReadyRequest(), timeout=60).ready:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         answers = list(stub(channel).ModelStreamInfer(iter([tiny(id=str(n)) for n in range(100)]), timeout=30))

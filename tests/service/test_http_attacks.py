@@ -591,7 +591,7 @@ def test_a_low_limit_of_open_files_is_raised(
     assert answer.status == 200
 
 
-IMPATIENT = {"header_timeout_s": 0.6, "body_timeout_s": 0.6, "keep_alive_s": 0.6}
+IMPATIENT = {"header_timeout_s": 1.5, "body_timeout_s": 1.5, "keep_alive_s": 1.5}
 
 
 @pytest.mark.parametrize(
@@ -627,7 +627,7 @@ def test_a_slow_client_is_cut_off_in_time(
         answer = wire.answer()
         assert (answer.status if answer else None) == status
         assert wire.at_end()
-        assert time.monotonic() - started_s < 20.0
+        assert time.monotonic() - started_s < 50.0
     _assert_serves(ask, service)
 
 

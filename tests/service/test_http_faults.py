@@ -168,7 +168,7 @@ def test_a_log_that_nobody_reads_any_more_does_not_end_the_service(make_bundle: 
                 wire.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
                 assert wire.recv(1 << 16).startswith(b"HTTP/1.1 200")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -194,7 +194,7 @@ def test_a_log_on_a_full_disk_does_not_end_the_service(workers: str, make_bundle
                     wire.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
                     assert wire.recv(1 << 16).startswith(b"HTTP/1.1 200")
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()
@@ -251,7 +251,7 @@ def test_other_signals(
     if number is signal.SIGPIPE:
         assert ask(service, "POST", "/v1/infer", BODY).status == 200
     else:
-        assert service.process.wait(30) == -number
+        assert service.process.wait(60) == -number
     assert "Traceback" not in service.log.read_text()
 
 

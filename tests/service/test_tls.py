@@ -60,7 +60,7 @@ def trusting(*authorities: trustme.CA, show: Identity | None = None) -> ssl.SSLC
 
 
 def status(service: RunningService, context: ssl.SSLContext, path: str = "/v1/version") -> int:
-    connection = http.client.HTTPSConnection("localhost", service.port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("localhost", service.port, timeout=60, context=context)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -85,7 +85,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 @pytest.fixture(scope="module")
 def secure(start_service: StartService, make_bundle: Callable[..., Path], identity: Identity) -> RunningService:
     service = start_service(
-        make_bundle("tiny"), *identity.options, "--header-timeout", "1s", "--max-connections", "50", wait_ready=False
+        make_bundle("tiny"), *identity.options, "--header-timeout", "3s", "--max-connections", "50", wait_ready=False
     )
     wait_until_up(service, trusting(identity.authority))
     return service
@@ -112,7 +112,7 @@ def test_both_versions_of_today_are_spoken(version: ssl.TLSVersion, secure: Runn
     context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
-        socket.create_connection(("127.0.0.1", secure.port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", secure.port), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as wire,
     ):
         assert wire.selected_alpn_protocol() == "http/1.1"
@@ -131,7 +131,7 @@ def test_a_large_body_passes(secure: RunningService, identity: Identity) -> None
 def test_plain_http_on_the_port_is_closed(secure: RunningService, identity: Identity) -> None:
     """Without a byte of an answer that would look like one, and without a line in the log."""
     for _ in range(3):
-        with socket.create_connection(("127.0.0.1", secure.port), timeout=10) as wire:
+        with socket.create_connection(("127.0.0.1", secure.port), timeout=60) as wire:
             wire.sendall(b"GET /v1/version HTTP/1.1\r\nHost: a\r\n\r\n")
             received = b""
             try:
@@ -147,7 +147,7 @@ def test_plain_http_on_the_port_is_closed(secure: RunningService, identity: Iden
 @pytest.mark.parametrize("hello", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"], ids=["silent", "one byte", "half"])
 def test_a_handshake_has_a_deadline(hello: bytes, secure: RunningService) -> None:
     """A client that never ends its part is cut, as one is that never ends its headers."""
-    with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as wire:
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=60) as wire:
         wire.sendall(hello)
         with suppress(ConnectionResetError):
             assert wire.recv(1 << 16) == b""
@@ -156,7 +156,7 @@ def test_a_handshake_has_a_deadline(hello: bytes, secure: RunningService) -> Non
 @pytest.fixture
 def knocking(secure: RunningService) -> Iterator[list[socket.socket]]:
     """Two thousand connections that say nothing; they take no place of those who do."""
-    silent = [socket.create_connection(("127.0.0.1", secure.port), timeout=20) for _ in range(2000)]
+    silent = [socket.create_connection(("127.0.0.1", secure.port), timeout=60) for _ in range(2000)]
     yield silent
     for wire in silent:
         wire.close()
@@ -178,7 +178,7 @@ def test_a_flood_of_handshakes_does_not_shut_others_out(secure: RunningService, 
         while not ended.is_set():
             try:
                 with (
-                    socket.create_connection(("127.0.0.1", secure.port), timeout=20) as plain,
+                    socket.create_connection(("127.0.0.1", secure.port), timeout=60) as plain,
                     trusting(identity.authority).wrap_socket(plain, server_hostname="localhost"),
                 ):
                     pass
@@ -189,7 +189,7 @@ def test_a_flood_of_handshakes_does_not_shut_others_out(secure: RunningService, 
     for thread in threads:
         thread.start()
     try:
-        connection = http.client.HTTPSConnection("localhost", secure.port, timeout=20, context=context)
+        connection = http.client.HTTPSConnection("localhost", secure.port, timeout=60, context=context)
         for _ in range(50):
             connection.request("GET", "/v1/version")
             response = connection.getresponse()
@@ -209,7 +209,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(
     old = Identity.make(tmp_path / "tls", trustme.CA())
     service = start_service(make_bundle("tiny"), *old.options, wait_ready=False)
     wait_until_up(service, trusting(old.authority))
-    opened = http.client.HTTPSConnection("localhost", service.port, timeout=10, context=trusting(old.authority))
+    opened = http.client.HTTPSConnection("localhost", service.port, timeout=60, context=trusting(old.authority))
     opened.request("GET", "/v1/version")
     opened.getresponse().read()
 

@@ -283,7 +283,7 @@ def test_a_signal_during_create_leaves_nothing(
     _wait_for_module(process.pid, "numpy")
     time.sleep(pause_s)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
 
     # Interrupted inside `exec` (as when a dataclass is made), Python ends by the signal itself although the interrupt
     # was dealt with; a shell shows the same status for both.
@@ -295,7 +295,7 @@ def test_a_signal_during_create_leaves_nothing(
 
 def _wait_for_module(pid: int, name: str) -> None:
     """Until a process has mapped a library, so until it is past its start."""
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while name not in Path(f"/proc/{pid}/maps").read_text() and time.monotonic() < deadline_s:
         time.sleep(0.02)
 

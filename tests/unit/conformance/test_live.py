@@ -174,9 +174,9 @@ def test_whatever_answers_there_the_report_is_complete(reply: bytes | None, bund
 
 def test_nobody_there_is_a_failed_check(bundle_of: BundleOf) -> None:
     """A refused connection is told in words."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    report = validate_service(f"127.0.0.1:{port}", Bundle.open(bundle_of("tiny")))
+    with socket.socket() as bound:  # taken, so that nobody else listens there
+        bound.bind(("127.0.0.1", 0))
+        report = validate_service(f"127.0.0.1:{bound.getsockname()[1]}", Bundle.open(bundle_of("tiny")))
     assert "refused" in report.results[0].message
 
 
@@ -197,7 +197,7 @@ def test_an_endless_answer_is_given_up() -> None:
                 connection.recv(4096)
                 try:
                     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-                    for _ in range(200):
+                    while True:  # until the client is gone
                         connection.sendall(b"x")
                         threading.Event().wait(0.01)
                 except OSError:

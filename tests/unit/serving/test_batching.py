@@ -588,7 +588,7 @@ def test_a_stopped_thread_ends_after_what_it_is_running() -> None:
         await asyncio.sleep(0)
         runner.stop()
         arrays(await future)
-        await asyncio.to_thread(thread.join, 5)
+        await asyncio.to_thread(thread.join, 60)
         assert not thread.is_alive()
 
     on_loop(main)

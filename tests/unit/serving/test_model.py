@@ -120,7 +120,7 @@ def test_closing_frees_the_thread(tmp_path: Path) -> None:
     for _ in range(3):
         load(spec, tmp_path)
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -58,8 +58,16 @@ def deployed(bundle: Path, **settings: str) -> Applied:
 
 
 def served_version(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/v1/metadata", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/v1/metadata", timeout=60) as answer:
         return str(json.load(answer)["version"])
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process goes on; one that has ended may yet wait to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def folder_of(bundle: Path) -> ServiceFolder:
@@ -192,7 +200,7 @@ def test_a_supervisor_that_is_killed_takes_the_service_along_and_the_next_deploy
 
     os.kill(report.pid, signal.SIGKILL)
 
-    eventually(lambda: not Path(f"/proc/{report.instance}").exists(), "the end of the service")
+    eventually(lambda: not is_running(report.instance), "the end of the service")
     status = DeployedService.find("tiny").status()
     assert status.phase is Phase.FAILED
     assert "supervisor is gone" in status.reason
