@@ -188,6 +188,7 @@ def test_the_configuration_of_a_bundle_is_as_it_should_be(trivy: str, make_bundl
     assert not any(issue.level.reaches(Level.HIGH) for issue in result.issues)
 
 
+@pytest.mark.timeout(1800)
 def test_no_combination_of_the_chart_s_features_is_misconfigured(
     trivy: str, all_combinations: list[Combination], make_bundle: Callable[..., Path], tmp_path: Path
 ) -> None:
