@@ -258,6 +258,18 @@ def test_no_variable_hides_a_misconfiguration(
     assert "DS-0002" in {issue.id for issue in result.issues}
 
 
+@pytest.mark.parametrize("file", ["container/Dockerfile.cpu", "chart/templates/deployment.yaml"])
+def test_a_comment_that_hides_something_is_found_out(
+    trivy: str, make_bundle: Callable[..., Path], tmp_path: Path, file: str
+) -> None:
+    """Trivy obeys what stands in the target, so what has such a comment was not scanned."""
+    bundle = shutil.copytree(make_bundle("tiny"), tmp_path / "bundle")
+    with (bundle / file).open("a") as stream:
+        stream.write("\n#trivy:ignore:DS-0002\n")
+
+    assert scanned(bundle, Kind.MISCONFIGURATION).not_scanned == f"{file} tells trivy to ignore what it finds"
+
+
 @pytest.mark.parametrize(
     ("file", "text", "named"),
     [
