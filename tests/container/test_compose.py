@@ -33,7 +33,7 @@ from nimify.conformance.report import Status
 from nimify.core.nimifier import Nimifier
 from nimify.images.build import BuildOptions, build_image
 
-pytestmark = pytest.mark.scanners
+pytestmark = [pytest.mark.scanners, pytest.mark.timeout(1800)]
 
 PROMETHEUS = Path("/usr/bin/prometheus")
 WAIT_S = 300

@@ -22,7 +22,7 @@ from nimify.images.cosign import sign
 from nimify.images.record import BuildRecord
 from nimify.images.reference import ImageName
 
-pytestmark = pytest.mark.scanners
+pytestmark = [pytest.mark.scanners, pytest.mark.timeout(1800)]
 
 PASSWORD = "for tests: ünïcode"
 REFUSED = 10

@@ -22,7 +22,7 @@ from nimify.images.build import BuildOptions, build_image
 from nimify.scanning.scan import Kind, Level, Scan, Target
 from nimify.scanning.scanning import scan
 
-pytestmark = pytest.mark.scanners
+pytestmark = [pytest.mark.scanners, pytest.mark.timeout(1800)]
 
 SOME = (
     Vulnerability("GHSA-aaaa-aaaa-aaaa", "numpy", "99.0", "critical"),

@@ -188,6 +188,7 @@ def test_the_configuration_of_a_bundle_is_as_it_should_be(trivy: str, make_bundl
     assert not any(issue.level.reaches(Level.HIGH) for issue in result.issues)
 
 
+@pytest.mark.timeout(1800)
 def test_no_combination_of_the_chart_s_features_is_misconfigured(
     trivy: str, all_combinations: list[Combination], make_bundle: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -255,6 +256,18 @@ def test_no_variable_hides_a_misconfiguration(
 
     assert result.not_scanned == ""
     assert "DS-0002" in {issue.id for issue in result.issues}
+
+
+@pytest.mark.parametrize("file", ["container/Dockerfile.cpu", "chart/templates/deployment.yaml"])
+def test_a_comment_that_hides_something_is_found_out(
+    trivy: str, make_bundle: Callable[..., Path], tmp_path: Path, file: str
+) -> None:
+    """Trivy obeys what stands in the target, so what has such a comment was not scanned."""
+    bundle = shutil.copytree(make_bundle("tiny"), tmp_path / "bundle")
+    with (bundle / file).open("a") as stream:
+        stream.write("\n#trivy:ignore:DS-0002\n")
+
+    assert scanned(bundle, Kind.MISCONFIGURATION).not_scanned == f"{file} tells trivy to ignore what it finds"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
-"""The check of compose.yaml, by Docker Compose where it is."""
+"""The check of compose.yaml; the real Docker Compose is asked in tests/container/test_compose.py."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from nimify.conformance.report import CheckResult, Status
 BundleOf = Callable[..., Path]
 CheckOf = Callable[..., CheckResult]
 FakeProgram = Callable[[str, str], Path]
-Need = Callable[..., None]
 
 
 @pytest.fixture
@@ -28,17 +26,6 @@ def composed(bundle_of: BundleOf, tmp_path: Path) -> Path:
 def test_a_bundle_without_it_has_nothing_to_check(broken: Path) -> None:
     """It is written only when it is asked for."""
     assert check_compose_file(Bundle.open(broken)) is None
-
-
-def test_docker_compose_takes_it(composed: Path, check_of: CheckOf, need: Need) -> None:
-    """The real one; it refuses a key that it does not know."""
-    need("docker")
-    if subprocess.run([str(shutil.which("docker")), "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker has no compose")
-    assert check_of(check_compose_file, composed).status is Status.PASSED
-    with (composed / "compose.yaml").open("a") as stream:
-        stream.write("no_such_key: 1\n")
-    assert check_of(check_compose_file, composed).status is Status.FAILED
 
 
 def test_docker_without_compose_is_a_skip(composed: Path, check_of: CheckOf, fake: FakeProgram) -> None:

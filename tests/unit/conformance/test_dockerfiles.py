@@ -22,6 +22,7 @@ Need = Callable[..., None]
         ("", Status.PASSED, "hadolint finds nothing in 2 Dockerfiles"),
         ("RUN cd /tmp\n", Status.WARNING, "DL3003 at line"),
         ("RUN sudo ls\n", Status.FAILED, "DL3004 at line"),
+        ("# hadolint ignore=DL3004\nRUN sudo ls\n", Status.FAILED, "DL3004 at line"),
         ("NOT AN INSTRUCTION\n", Status.FAILED, "of container/Dockerfile.cpu"),
     ],
 )

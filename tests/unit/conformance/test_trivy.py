@@ -100,6 +100,19 @@ def test_trivy_is_given_nothing_that_leads_elsewhere(
     assert not (tmp_path / "asked").exists()
 
 
+@pytest.mark.parametrize("file", ["container/Dockerfile.triton", "chart/templates/_pod.tpl", "chart/values.yaml"])
+@pytest.mark.parametrize("comment", ["#trivy:ignore:DS-0002", "# tfsec:ignore:*", "#trivy:exp:2999-01-01:ignore:x"])
+def test_a_comment_that_hides_something_fails(
+    file: str, comment: str, broken: Path, check_of: CheckOf, fake: FakeProgram
+) -> None:
+    """Trivy would obey it without a word."""
+    fake("trivy", report())
+    with (broken / file).open("a") as stream:
+        stream.write(f"\n{comment}\n")
+    result = check_of(check_trivy, broken)
+    assert (result.status, result.message) == (Status.FAILED, f"'{file}' tells trivy to ignore what it finds.")
+
+
 def test_without_trivy_nothing_is_read(broken: Path, check_of: CheckOf, no_programs: None) -> None:
     """A skip, that says what was not read and how to get it."""
     result = check_of(check_trivy, broken)

