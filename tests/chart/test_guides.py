@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.chart.conftest import program
 from tests.guides.pages import Page, guides_that_need
 from tests.guides.reader import Reader, lay_out
 from tests.guides.sandbox import Sandbox
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.chart, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("need", ["helm", "grpcurl"])
-def test_a_guide_works_with(need: str, program: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_guide_works_with(need: str, tmp_path: Path) -> None:
     """Helm renders what `nimify validate` asks for; grpcurl finds the service by reflection."""
     pages: list[Page] = guides_that_need(need)
     assert pages
