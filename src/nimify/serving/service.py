@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nimify.metrics.collectors.board import Board
 from nimify.metrics.registry import Registry
+from nimify.serving.body_budget import memory_limit_bytes
 from nimify.serving.entrance import Entrance
 from nimify.serving.listener import READY, bind, passed, url_of
 from nimify.serving.logs import Log
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nimify.serving.signed import SignedBundle
 
 _OPEN_FILES: Final = 65_536
+_LEAST_DATA_BYTES: Final = 1 << 30
 """More than any sensible number of connections needs."""
 
 
@@ -54,6 +56,8 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
     log = Log(settings.log_level, json_lines=settings.json_logs)
     entrance = Entrance.open(settings, log=log)
     _allow_open_files()
+    if settings.triton is None:  # which may need any amount of addresses, for its GPUs
+        _bound_memory()
     given = passed("http")
     listener = given or bind(settings.host, settings.port)
     grpc_listener = None
@@ -103,6 +107,20 @@ def _signed(bundle: Path, settings: ServiceSettings) -> SignedBundle | None:
     from nimify.serving.signed import SignedBundle
 
     return SignedBundle.open(bundle, settings.verify_key)
+
+
+def _bound_memory() -> None:
+    """Have allocations refused that no memory could ever hold, whatever the machine promises.
+
+    A result as long as a client's numbers say may have terabytes. Where the kernel promises any amount, as it does on
+    every node of Kubernetes, such an allocation would succeed, and filling it would end the process.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    # Threads' stacks and what allocators hold in reserve count, but are hardly ever touched.
+    wanted = max(_LEAST_DATA_BYTES, 2 * memory_limit_bytes())
+    if soft == resource.RLIM_INFINITY or wanted < soft:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
 def _allow_open_files() -> None:
