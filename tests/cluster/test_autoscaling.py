@@ -82,8 +82,8 @@ def test_the_replicas_follow_the_queue(shell: Shell, scaled: Namespace, bundle: 
         await_that(lambda: condition(scaled, "ScalingActive") == "False", lambda: autoscaler(scaled))
     # Nobody asks any more, and nobody can say so.
     assert len(scaled.ready_pods()) == MOST
-    lifecycle.serve_custom_metrics(cluster.layout, scaled.get("configmap", "slow-adapter")["data"]["rules.yaml"])
     with Load(address, question, clients=1) as light:
+        lifecycle.serve_custom_metrics(cluster.layout, scaled.get("configmap", "slow-adapter")["data"]["rules.yaml"])
         await_that(lambda: len(scaled.get("pods")["items"]) == LEAST, lambda: autoscaler(scaled))
     why = {event["message"] for event in scaled.get("events")["items"] if event["reason"] == "SuccessfulRescale"}
     print(f"{reached} waited for each of {MOST}; {dict(heavy.answered)}, {dict(light.answered)}; {why}")  # noqa: T201
