@@ -62,6 +62,7 @@ def metrics_server(layout: Layout) -> Daemon:
         "kubeconfig": layout.kubeconfig("monitoring"),
         "kubelet-certificate-authority": layout.state / "pki" / "ca.crt",
         "kubelet-preferred-address-types": "InternalIP",
+        "kubelet-use-node-status-port": "true",
         "metric-resolution": "15s",
     }
     return _api_daemon("metrics", [program("metrics-server"), *_options(options)], layout)

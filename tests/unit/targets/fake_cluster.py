@@ -2,8 +2,8 @@
 
 State is one JSON file, FAKE_CLUSTER. The tag of the image decides what becomes of a revision: `good`, `pull`, `crash`,
 `probe`, `unschedulable`, `quota`, `deadline`. `forbidden` lists what can-i denies, `port` is where port-forward leads
-to, `fail` maps the beginning of a command to an error that it ends with, and `fail_once` does so for one time, `kinds`
-are known beside the usual ones, `calls` is what was asked.
+to, `fail` maps the beginning of a command to an error that it ends with, `fail_once` a part of one that fails
+for one time, `kinds` are known beside the usual ones, `calls` is what was asked.
 """
 
 from __future__ import annotations
@@ -219,9 +219,9 @@ def main() -> None:
     line = " ".join([program, *arguments])
     with FILE.with_name("calls").open("a") as calls:
         calls.write(f"{line}\n")
-    for beginning, message in STATE.get("fail_once", {}).items():
-        if line.startswith(beginning):
-            del STATE["fail_once"][beginning]
+    for part, message in STATE.get("fail_once", {}).items():
+        if part in line:
+            del STATE["fail_once"][part]
             save()
             die(message)
     for beginning, message in STATE.get("fail", {}).items():

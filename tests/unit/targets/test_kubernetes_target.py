@@ -113,6 +113,21 @@ def test_a_connection_to_a_pod_that_fails_is_tried_again(bundle: Path, cluster: 
 
 
 @pytest.mark.usefixtures("served")
+def test_a_conflict_is_applied_again(bundle: Path, cluster: FakeCluster) -> None:
+    """Somebody changed an object between Helm's looking and its writing; any other error is not repeated."""
+    cluster.set(fail_once={"--server-side=true": "Error: UPGRADE FAILED: conflict occurred while applying"})
+
+    assert deployed(bundle, "good").deployment.phase is Phase.RUNNING
+    assert len([call for call in cluster.calls if "--server-side=true" in call]) == 2
+
+    cluster.forget_calls()
+    cluster.set(fail_once={"--server-side=true": "Error: UPGRADE FAILED: etcd is away"})
+    with pytest.raises(RolledBack):
+        deployed(bundle, "good", replicaCount="1")
+    assert len([call for call in cluster.calls if "--server-side=true" in call]) == 1
+
+
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("there", [True, False])
 def test_a_namespace_is_made_only_where_there_is_none(there: bool, bundle: Path, cluster: FakeCluster) -> None:
     """Helm would apply one that is there, which the deployer's Role does not allow."""

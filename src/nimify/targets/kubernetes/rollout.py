@@ -22,6 +22,8 @@ from nimify.targets.target import Order, Progress
 
 _LEAST_S: Final = 60.0
 """Going back is given this long, even when the time of the order is over."""
+_TRIES: Final = 3
+_PAUSE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,34 @@ class Rollout:
         service = bundle.service
         description = f"nimify: {service.version}, {self.order.image or 'the image of the chart'}"
         try:
-            revision = self.release.upgrade(
-                chart,
-                values,
-                self.order.settings,
-                description=description,
-                new_namespace=self.lease.new_namespace,
-            )
+            revision = self._applied(chart, values, description)
         except ProgramFailed as error:
             self._undo(history, f"Helm could not apply the chart of '{self.release.name}': {error}.", ())
         self.progress(f"Revision {revision} is applied.")
         self.proofs.keep(revision, bundle)
         self._see_through(history, revision, bundle)
+
+    def _applied(self, chart: Path, values: Mapping[str, str], description: str) -> int:
+        """Apply the chart, and again where an object was changed by somebody else in between; the revision.
+
+        Raises:
+            ProgramFailed: Helm could not.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                return self.release.upgrade(
+                    chart,
+                    values,
+                    self.order.settings,
+                    description=description,
+                    new_namespace=self.lease.new_namespace,
+                )
+            except ProgramFailed as error:
+                if not left or not error.says("conflict", "has been modified"):
+                    raise
+                self.progress(f"An object was changed by somebody else meanwhile; it is applied again: {error}.")
+                time.sleep(_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
 
     def go_back(self) -> None:
         """Let an earlier revision be the release again, as a new one.
