@@ -189,7 +189,7 @@ def test_collecting_passes_on_to_the_worker_that_takes_over(
 ) -> None:
     """After a restart one of the new workers collects, whichever slot it has."""
     service = serve_with("Spool", options=("--workers", "2"))
-    seen = set()
+    seen: set[float | None] = set()
     for _ in range(3):
         eventually(lambda: value(scrape(service), "nim_collector_up", collector="Spool") == 1)
         eventually(lambda: value(scrape(service), "spool_pid") not in {None, *seen})
