@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.load.rollouts import restart
 
 if TYPE_CHECKING:
     from tests.conftest import RunningService
@@ -181,3 +182,18 @@ def test_a_wrong_collector_is_refused_when_the_service_is_made(
     assert says in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+def test_collecting_passes_on_to_the_worker_that_takes_over(
+    serve_with: Callable[..., RunningService], scrape: ScrapeOf, eventually: Eventually
+) -> None:
+    """After a restart one of the new workers collects, whichever slot it has."""
+    service = serve_with("Spool", options=("--workers", "2"))
+    seen: set[float | None] = set()
+    for _ in range(3):
+        eventually(lambda: value(scrape(service), "nim_collector_up", collector="Spool") == 1)
+        eventually(lambda: value(scrape(service), "spool_pid") not in {None, *seen})
+        seen.add(value(scrape(service), "spool_pid"))
+        restart(service.process, service.log)
+    eventually(lambda: value(scrape(service), "spool_pid") not in {None, *seen})
+    assert service.stop() == 0

@@ -185,6 +185,20 @@ def test_a_container_and_a_model_file_are_restarted_in_the_same_way(
         eventually(lambda: not list(tmp_path.glob("nimify-serve-*")))
 
 
+def test_a_restart_that_is_asked_for_while_the_old_process_drains_is_made(
+    start_service: StartService, make_bundle: Callable[..., Path], eventually: Eventually
+) -> None:
+    """By the keeper that it becomes."""
+    service = start_service(make_bundle("tiny"), "--drain", "2")
+    for turn in (1, 2):
+        service.process.send_signal(signal.SIGHUP)
+        eventually(
+            lambda wanted=turn: service.log.read_text().count(" a new process takes over ") == wanted,
+            timeout_s=PATIENCE_S,
+        )
+    assert service.stop(timeout_s=PATIENCE_S) == 0
+
+
 def _swap(bundle: Path, other: Path) -> None:
     _model_of(bundle).write_bytes(_model_of(other).read_bytes())
 

@@ -1,6 +1,6 @@
 """What the process of a service of one worker is from its first restart by signal on.
 
-    python -m nimify.serving.keeper LEVEL FORM PID NAMES DESCRIPTORS... -- PROGRAM...
+    python -m nimify.serving.keeper LEVEL FORM again|wait PID NAMES DESCRIPTORS... -- PROGRAM...
 
 It has the process id by which the service is known, holds the sockets, and serves nothing: that is done by its child.
 SIGHUP has another child take over, SIGTERM and SIGINT are passed on, and when the child ends, so does the service: as
@@ -44,6 +44,8 @@ class Keeper:
     def run(self) -> int:
         """The exit code of the service."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:  # the program before this one had some ignored; children shall not
+            signal.signal(number, signal.SIG_DFL)
         while True:
             code = self._reap()
             if code is not None:
@@ -114,11 +116,14 @@ class Keeper:
 
 def main(arguments: Sequence[str]) -> int:
     """Keep the service going; its exit code."""
-    level, form, child, names, *rest = arguments
+    level, form, again, child, names, *rest = arguments
     split = rest.index("--")
     listeners = [socket.socket(fileno=int(descriptor)) for descriptor in rest[:split]]
     sockets = dict(zip(names.split(":"), listeners, strict=True))
-    return Keeper(int(child), sockets, rest[split + 1 :], Log(level, json_lines=form == "json")).run()
+    keeper = Keeper(int(child), sockets, rest[split + 1 :], Log(level, json_lines=form == "json"))
+    if again == "again":
+        os.kill(os.getpid(), signal.SIGHUP)  # it came before this program, and waits now until it is looked for
+    return keeper.run()
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ class Succession:
         self._program = (sys.executable, *sys.orig_argv[1:])
         self._sockets: dict[str, socket.socket] = {}
         self._successor: Successor | None = None
+        self._again = False
         self._passing_on: asyncio.Task[None] | None = None
 
     async def begun(self, stop: asyncio.Event) -> bool:
@@ -118,10 +119,21 @@ class Succession:
         with suppress(ProcessLookupError):
             os.kill(successor.process.pid, signal.SIGTERM)
 
-    def hold_signals(self) -> None:
-        """Let signals wait for the keeper: the event loop that would have received them is going to end."""
-        if self._successor is not None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    def hold_signals(self, *, again: bool) -> None:
+        """Let signals wait for the keeper: the event loop that would have received them is going to end.
+
+        Args:
+            again: Whether a restart was asked for once more since another process has taken over.
+        """
+        if self._successor is None:
+            return
+        self._again = again
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # A thread that does not block them must not end the process by one of them.
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def keeper(self) -> TakenOver | None:
         """What this process is to become, if another one has taken over."""
@@ -132,7 +144,15 @@ class Succession:
             os.set_inheritable(listener.fileno(), True)
         descriptors = [str(listener.fileno()) for listener in self._sockets.values()]
         form = "json" if settings.json_logs else "text"
-        arguments = [settings.log_level, form, str(self._successor.process.pid), ":".join(self._sockets), *descriptors]
+        again = "again" if self._again else "wait"
+        arguments = [
+            settings.log_level,
+            form,
+            again,
+            str(self._successor.process.pid),
+            ":".join(self._sockets),
+            *descriptors,
+        ]
         return TakenOver([sys.executable, "-m", "nimify.serving.keeper", *arguments, "--", *self._program])
 
 

@@ -140,7 +140,7 @@ class _Worker:
         self._collection.close()
         files.close()
         fronts.close()
-        self.succession.hold_signals()
+        self.succession.hold_signals(again=stop.restart.is_set())
         return EXIT_UNFINISHED if unfinished else 0
 
     async def _until_told_to_go(self, stop: StopSignals) -> bool:
@@ -153,9 +153,10 @@ class _Worker:
             restarting.cancel()
             if stop.first.is_set():
                 return False
-            if self._context.kept or await self.succession.begun(stop.first):
-                return True
+            leaves = self._context.kept or await self.succession.begun(stop.first)
             stop.restart.clear()
+            if leaves:
+                return True
 
     def _model(self) -> ServedModel | TritonModel:
         context = self._context
