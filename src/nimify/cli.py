@@ -3,8 +3,8 @@
 A command's module is imported only when that command runs: `nimify --help` reads the table below and nothing else.
 
 Exit codes: 0 done; 1 a check that was asked for failed; 2 the command or a setting is wrong; 3 the model; 4 the
-bundle; 5 this machine; 6 an extension; 8 requests were lost at shutdown; 70 a fault in nimify; 130 interrupted;
-141 the reader of our output went away; 143 terminated.
+bundle; 5 this machine; 6 an extension; 8 requests were lost at shutdown; 10, 11 and 12 a deployment; 70 a fault in
+nimify; 130 interrupted; 141 the reader of our output went away; 143 terminated.
 
 With `--json`, standard output carries one JSON document in every case: the result, or `{"error": {...}}`. The same
 error stands in words on standard error.

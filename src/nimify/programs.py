@@ -32,7 +32,8 @@ class ProgramFailed(Exception):
     """
 
     def __init__(self, why: str, lines: tuple[str, ...] = (), *, code: int = -1) -> None:
-        super().__init__(one_line(shortened(why, _LONGEST)))
+        # It is put into a sentence of ours, which has an end of its own.
+        super().__init__(one_line(shortened(why.rstrip(" .?!") or why, _LONGEST)))
         self.lines = lines
         self.code = code
 

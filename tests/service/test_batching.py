@@ -195,7 +195,7 @@ def test_a_request_that_runs_too_long_is_answered_in_time(
     service = start_service(steps_bundle, "--request-timeout", "1")
     queue = Queue(scrape, service)
     with dial(service) as wire:
-        wire.send(_count(LONG + LONG // 2))
+        wire.send(_count(LONG // 2))  # not so long that the service gives the engine up
         assert_refused(wire.answer(), {504}, v2=True)
         eventually(lambda: queue.grown("nv_inference_exec_count") == 1, what="the end of the run")
         wire.send(_count(3))

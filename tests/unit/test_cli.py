@@ -154,6 +154,14 @@ def test_mistyped_names_get_suggestions(arguments: tuple[str, ...], hint: str, r
     assert "--help" in err
 
 
+def test_what_is_no_number_is_told_in_plain_words(run: Run) -> None:
+    """Not in those of the library that reads options."""
+    code, _, err = run("serve", "bundle", "--port", "80x")
+
+    assert code == 2
+    assert "'80x' is not a whole number." in err
+
+
 def test_no_command_shows_the_help_and_is_an_error(run: Run) -> None:
     """`nimify` alone ends with 2, and its help is laid out as that of `nimify --help`."""
     code, out, err = run()

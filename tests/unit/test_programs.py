@@ -71,6 +71,12 @@ def test_a_missing_program_is_a_failure_in_words() -> None:
         Program("nimify-nowhere").run("x")
 
 
+@pytest.mark.parametrize(("said", "told"), [("It is gone.", "It is gone"), ("Does it run?", "Does it run"), ("?", "?")])
+def test_what_a_program_said_fits_into_a_sentence(said: str, told: str) -> None:
+    """Which has a full stop of its own."""
+    assert str(ProgramFailed(said)) == told
+
+
 def test_a_program_runs_in_the_folder_that_is_named(tmp_path: Path) -> None:
     """What lies where we are is not its to find."""
     assert SHELL.run("-c", "pwd -P", folder=tmp_path).strip() == str(tmp_path.resolve())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,8 +93,9 @@ def bench(console: Console, /, target: str, *, report: Path | None, **options: A
     is_bundle = "://" not in target and folder.is_dir()
     if options["protocol"] == "http":
         options["protocol"] = "json"
-    with _service(console, folder if is_bundle else None, target, options) as url:
-        result = run(_test(url, folder if is_bundle else None, options), watch=_watch(console))
+    test = _test(target, folder if is_bundle else None, options)  # what is wrong is told before anything is started
+    with _served(console, test) if is_bundle else nullcontext(test) as served:
+        result = run(served, watch=_watch(console))
     if report is not None:
         _write_page(result, report)
     if console.json:
@@ -106,18 +108,15 @@ def bench(console: Console, /, target: str, *, report: Path | None, **options: A
 
 
 @contextmanager
-def _service(console: Console, bundle: Path | None, url: str, options: dict[str, Any]) -> Iterator[str]:
-    """The service that is named, or one that serves the bundle meanwhile and whose metrics are then known."""
-    if bundle is None:
-        yield url
-        return
+def _served(console: Console, test: LoadTest) -> Iterator[LoadTest]:
+    """The test of a service that serves the bundle meanwhile, and whose metrics are then known."""
     from nimify.core.service import NIMService
 
-    with NIMService.open(bundle).serve() as server:
-        url = server.grpc_url if options["protocol"] == "grpc" else server.url
-        options["metrics"] = options["metrics"] or server.url
-        console.talk(f"Serving '{bundle.name}' on {url} for the time of the test.")
-        yield url
+    folder = Path(test.url)
+    with NIMService.open(folder).serve() as server:
+        url = server.grpc_url if test.protocol == "grpc" else server.url
+        console.talk(f"Serving '{clean(folder.name)}' on {url} for the time of the test.")
+        yield replace(test, url=url, metrics_url=test.metrics_url or server.url)
 
 
 def _test(url: str, bundle: Path | None, options: dict[str, Any]) -> LoadTest:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _QUIET: Final = ("limits.", "objectives.", "resources.instances", "resources.cpu_limit", "tensorrt.profiles")
 """Decisions that only say something when they are not the usual ones."""
+_LONGEST_VALUE: Final = 200
 _ELSEWHERE: Final = "deployment."
 """What concerns a cluster; shown here only where it was asked for, as chart/values.yaml gives the reasons too."""
 
@@ -61,7 +62,7 @@ def _shown(decision: Decision) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return clean(", ".join(f"{key} {_value(item)}" for key, item in value.items()), 30)
+        return clean(", ".join(f"{key} {_value(item)}" for key, item in value.items()), _LONGEST_VALUE)
     named = {None: "none", True: "yes", False: "no"}
     return clean(named.get(value, value) if value is None or isinstance(value, bool) else value, 30)
 

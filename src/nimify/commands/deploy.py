@@ -89,7 +89,9 @@ def _foresee(console: Console, target: str, order: Order) -> int:
 def _forecast_lines(forecast: Forecast, width: int) -> list[str]:
     from nimify.commands.layout import findings_block
 
-    changes = [f"  {clean(line, 600)}" for line in forecast.changes] or ["  Nothing would change."]
+    changes = [f"  {clean(line, 600)}" for line in forecast.changes]
+    if not changes and not forecast.errors:  # what stands in the way may keep the changes from being known
+        changes = ["  Nothing would change."]
     return [*changes, *findings_block(forecast.findings, width)]
 
 

@@ -31,6 +31,10 @@ _MACHINE_ERRORS: Final = {
 """What the operating system may refuse, and what to do about it."""
 
 
+_KINDS: Final = {"integer range": "a whole number", "integer": "a whole number", "float": "a number"}
+"""What Click calls a kind of value, and what a person calls it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why the program ends without what was asked for.
@@ -59,7 +63,7 @@ def describe(error: Exception) -> Failure:
     if isinstance(error, NimifyError):
         return Failure(type(error).__name__, _line(error.message), error.exit_code, _line(error.remedy))
     if isinstance(error, click.UsageError):
-        return Failure("UsageError", _line(error.format_message()), _EXIT_USAGE, _usage_remedy(error))
+        return Failure("UsageError", _line(_usage_message(error)), _EXIT_USAGE, _usage_remedy(error))
     if isinstance(error, click.ClickException):
         return Failure("UsageError", _line(error.format_message()), _EXIT_USAGE)
     if isinstance(error, MemoryError):
@@ -99,6 +103,14 @@ def _usage_remedy(error: click.UsageError) -> str:
     if error.ctx is None:
         return ""
     return f"Try: {error.ctx.command_path} --help"
+
+
+def _usage_message(error: click.UsageError) -> str:
+    """Click's own words, but for those that only its programmers know."""
+    message = error.format_message()
+    for theirs, ours in _KINDS.items():
+        message = message.replace(f"is not a valid {theirs}.", f"is not {ours}.")
+    return message
 
 
 def _line(text: str) -> str:

@@ -110,7 +110,7 @@ def _once(console: Console, watched: Watch, interval: float) -> int:
         console.document(picture.to_dict())
     else:
         screen = MonitorScreen(sys.stdout.encoding or "utf-8")
-        console.result("\n".join(screen.lines(picture, History(), console.width)))
+        console.result("\n".join(screen.lines(picture, History(), console.width, live=False)))
     return 0 if picture.up else EXIT_NOTHING_ANSWERS
 
 

@@ -35,12 +35,13 @@ class MonitorScreen:
         unicode = encoding.lower().replace("-", "").startswith("utf")
         self._blocks = _BLOCKS if unicode else _ASCII_BLOCKS
 
-    def lines(self, picture: Picture, history: History, width: int) -> list[str]:
-        """The whole screen."""
+    def lines(self, picture: Picture, history: History, width: int, *, live: bool = True) -> list[str]:
+        """The whole screen; one that is live says how it ends."""
+        end = "   Ctrl-C ends" if live else ""
         title = f"{clean(picture.service)}   {picture.up} of {len(picture.replicas)} replicas answer"
         return [
             click.style(_cut(title, width), bold=True),
-            _cut(f"{picture.taken_at}   over the last {picture.window_s:.1f} s   Ctrl-C ends", width),
+            _cut(f"{picture.taken_at}   over the last {picture.window_s:.1f} s{end}", width),
             "",
             *self._rows(picture.figures, history, width),
             "",

@@ -93,8 +93,9 @@ def _exit_codes() -> Iterator[str]:
     yield "|---:|---|"
     rows = {
         0: "Done.",
-        1: "A check that was asked for failed: `create --check` found drift, `validate` a failure.",
         **{kind.exit_code: f"`{kind.__name__}`: {_first_line(kind)}" for kind in _error_kinds()},
+        1: "A check that was asked for failed: `create --check` found drift, `validate` a failure, `scan` an issue, "
+        "`build` an image that does not prove itself.",
         8: "`serve` stopped, but some requests had not finished when their grace was over.",
         70: "A fault in nimify; `NIMIFY_DEBUG=1` shows the traceback.",
         130: "Interrupted (Ctrl-C).",
@@ -112,9 +113,9 @@ def _exit_codes() -> Iterator[str]:
 
 
 def _error_kinds() -> list[type[NimifyError]]:
-    """The classes that own an exit code: the direct children of the root."""
-    classes = (value for value in vars(errors).values() if inspect.isclass(value))
-    return [kind for kind in classes if issubclass(kind, NimifyError) and kind.__base__ is NimifyError]
+    """The classes that own an exit code: those that give one of their own, not their parent's."""
+    classes = (value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, NimifyError))
+    return [kind for kind in classes if kind is not NimifyError and "exit_code" in vars(kind)]
 
 
 def _first_line(kind: type[NimifyError]) -> str:

@@ -83,6 +83,19 @@ def test_the_screen_fits_and_says_the_main_things(run: Run, tmp_path: Path) -> N
         assert f"  {word} " in out
 
 
+def test_a_model_without_work_has_no_speed(run: Run, tmp_path: Path) -> None:
+    """What computes nothing is not said to give 0 items in a second."""
+    graph = GraphBuilder("nothing")
+    graph.output(graph.op("Relu", graph.input("x", "FP32", ["batch", 0]), out="y"), "FP32", ["batch", 0])
+    models.save(graph.model(), tmp_path / "m.onnx")
+
+    code, out, _ = run("analyze", "m.onnx", "--gpu", "T4", "--report", "m.html")
+
+    assert code == 0
+    assert " 0 items/s" not in out
+    assert "on T4 (estimated" not in out
+
+
 def test_warnings_fail_only_when_that_was_asked_for(run: Run, tmp_path: Path) -> None:
     """A pickle beside the model is a warning; `--strict` makes it count."""
     models.save(models.tiny(), tmp_path / "tiny.onnx")

@@ -108,6 +108,13 @@ def test_a_search_that_finds_nothing_fails(run: Run, service: RunningService) ->
     assert "No rate that was tried keeps p50" in out
 
 
+@pytest.mark.parametrize("options", [("--objective", "p99=20"), ("--duration", "0")])
+def test_a_wrong_option_is_told_before_anything_is_started(run: Run, bundle: Path, options: tuple[str, str]) -> None:
+    """Nobody waits for a service to start, only to read of a typing error."""
+    code, _, err = run(str(bundle), *options)
+    assert (code, "Serving" in err) == (2, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

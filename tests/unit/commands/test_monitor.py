@@ -178,3 +178,17 @@ def test_once_says_by_its_status_that_nothing_answers() -> None:
 
     assert done.returncode == 1
     assert json.loads(done.stdout)["missing"] == ["No replica answers, so there is nothing to show."]
+
+
+def test_once_does_not_say_how_to_end_it(service: Any) -> None:
+    """It has ended when it is read."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nimify", "monitor", service.url, "--once", "--interval", "100ms"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert "over the last" in done.stdout
+    assert "Ctrl-C" not in done.stdout

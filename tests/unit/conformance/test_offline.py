@@ -188,6 +188,11 @@ def test_settings_that_are_not_carried_out_are_a_warning(broken: Path) -> None:
         ("resources: {memory_limit: 7Gi}", "resources.memory_limit"),
         ("resources: {gpu: h100-sxm}", "resources.gpu"),
         ("collectors: [cgroup]", "collectors"),
+        ("license: {name: MIT}", "license.name"),
+        ("with: [kserve]", "with"),
+        ("deployment: {node_selector: {disk: ssd}}", "deployment.node_selector"),
+        ("deployment: {monitoring: true}", "deployment.monitoring"),
+        ("deployment: {scaling: {prometheus: 'http://prometheus:9090'}}", "deployment.scaling.prometheus"),
     ],
 )
 def test_every_decision_that_is_not_carried_out_is_noticed(text: str, key: str, broken: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nimify import cli
+from nimify import cli, errors
 from nimify.config import ModelConfig
 from nimify.testing import reference
 
@@ -27,6 +27,17 @@ def test_every_command_is_on_the_page(pages: Path) -> None:
 
     assert {path.name for path in pages.iterdir()} == _PAGES
     assert [name for name in cli.COMMANDS if f"## nimify {name}\n" not in text] == []
+
+
+def test_every_exit_code_has_one_row(pages: Path) -> None:
+    """Those of errors included, and 1 is for every check that fails."""
+    rows = [line for line in (pages / "cli.md").read_text().splitlines() if line.startswith("| ")]
+    meanings = {row.split("|")[1].strip(): row for row in rows}
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.NimifyError)]
+    codes = {str(kind.exit_code) for kind in kinds}
+    assert codes <= meanings.keys()
+    assert "create --check" in meanings["1"]
 
 
 def test_every_setting_is_on_the_page(pages: Path) -> None:

@@ -78,6 +78,23 @@ def decided_sections(plan: ServicePlan, asked: DeploymentConfig) -> list[Section
     ]
 
 
+def asked_values(asked: DeploymentConfig) -> dict[str, dict[tuple[str, str], Any]]:
+    """The values that settings go into as they are, without a decision, by the name of the setting.
+
+    Each value stands under its section and its key there.
+    """
+    expose = asked.expose
+    parents = [_parent(expose.gateway)] if expose.kind == "gateway" and expose.gateway else []
+    return {
+        "deployment.scaling.prometheus": {("autoscaling", "prometheusAddress"): asked.scaling.prometheus or ""},
+        "deployment.expose.host": {
+            (kind, "hosts"): [expose.host] if expose.kind == kind else [] for kind in ("ingress", "gateway")
+        },
+        "deployment.expose.gateway": {("gateway", "parentRefs"): parents},
+        "deployment.monitoring": {("monitoring", "rules"): asked.monitoring},
+    }
+
+
 def _model(plan: ServicePlan) -> dict[str, str]:
     service = plan.service
     return {"name": service.name, "version": service.version, "digest": service.model_digest}

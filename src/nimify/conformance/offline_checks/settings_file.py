@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from nimify.artifacts.bundle import Bundle
+from nimify.artifacts.chart.chart import CHART_FOLDER
+from nimify.artifacts.chart.values import asked_values
+from nimify.artifacts.extras import EXTRA_FILES
 from nimify.artifacts.settings import SETTINGS_FILE
-from nimify.config import ModelConfig
+from nimify.config import DeploymentConfig, ModelConfig
 from nimify.conformance.report import CheckResult, passed, warned
+from nimify.conformance.yaml_documents import yaml_documents
 from nimify.planning.accelerators import known_gpu
 from nimify.planning.planner import plan_collectors, plan_pipeline
 
 _NAME = "settings"
+VALUES_FILE: Final = f"{CHART_FOLDER}/values.yaml"
 
 
 def check_settings_file(bundle: Bundle) -> CheckResult:
@@ -24,6 +30,9 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
         "name": (config.name, service.name),
         "version": (config.version, service.version),
         "description": (config.description, service.description),
+        **{
+            f"license.{key}": (wish, getattr(service.license, key)) for key, wish in config.license.model_dump().items()
+        },
         "threads": (config.threads, service.threads),
         "batching.max_batch_size": (config.batching.max_batch_size, service.max_batch_size),
         "batching.max_queue_delay_us": (config.batching.max_queue_delay_us, service.max_queue_delay_us),
@@ -33,6 +42,10 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
         **{f"limits.{key}": (wish, getattr(service.limits, key)) for key, wish in config.limits.model_dump().items()},
     }
     stale = [key for key, (wish, planned) in asked.items() if wish is not None and wish != planned]
+    stale += _not_in_the_chart(bundle, config.deployment)
+    written = bundle.manifest.files
+    if any((name in config.extras) != (file in written) for name, file in EXTRA_FILES.items()):
+        stale.append("with")
     if stale:
         return warned(
             _NAME,
@@ -40,6 +53,24 @@ def check_settings_file(bundle: Bundle) -> CheckResult:
             "Carry it out with: nimify create MODEL",
         )
     return passed(_NAME, f"{SETTINGS_FILE} is valid, and the plan carries it out.")
+
+
+def _not_in_the_chart(bundle: Bundle, asked: DeploymentConfig) -> Iterator[str]:
+    """The settings that only the chart carries out, and does not; whether it can be read is another check's concern."""
+    try:
+        (values,) = yaml_documents((bundle.path / VALUES_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not isinstance(values, dict):
+        return
+    if values.get("nodeSelector") != asked.node_selector:
+        yield "deployment.node_selector"
+    for key, wanted in asked_values(asked).items():
+        for (section, name), value in wanted.items():
+            found = values.get(section)
+            if not isinstance(found, dict) or found.get(name) != value:
+                yield key
+                break
 
 
 def _wish(config: ModelConfig, key: str) -> Any:
