@@ -74,7 +74,7 @@ def sign(image: ImageName, key: str, *, field: str) -> None:
     except ProgramFailed as error:
         raise EnvironmentProblem(
             f"{image} is in its registry, and is not signed: {_said(error)}.",
-            remedy=f"Sign it with: cosign sign --key KEY {image}",
+            remedy=f"Sign it with: cosign sign {' '.join(_NO_LOG)} --key KEY {image}",
         ) from error
 
 
