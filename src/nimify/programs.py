@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,11 +51,13 @@ class Program:
         name: E.g. `docker`.
         options: Put before the arguments of every call.
         environment: Set for every call, over what we have ourselves.
+        without: Variables of ours that it does not see.
     """
 
     name: str
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    without: Collection[str] = ()
 
     @property
     def path(self) -> str | None:
@@ -93,7 +95,7 @@ class Program:
                 errors="replace",
                 timeout=timeout_s,
                 cwd=folder,
-                env={**os.environ, **self.environment},
+                env=self._environment(),
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -211,15 +213,30 @@ class Program:
                 stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env=self._environment(),
                 # A group of its own, so that its children end with it and a Ctrl-C is ours to deal with.
                 start_new_session=True,
             )
         except OSError as error:
             raise ProgramFailed(f"{self.name} cannot be run ({error.strerror})") from error
 
+    def _environment(self) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if name not in self.without}
+        return {**ours, **self.environment}
+
     def _said(self, arguments: tuple[str, ...]) -> str:
         return " ".join([self.name, *arguments[:2]])
+
+
+def variables(prefix: str, *, but: tuple[str, ...] = ()) -> frozenset[str]:
+    """Our variables by which a program takes options: those that begin with its prefix, but for some.
+
+    Args:
+        prefix: E.g. `TRIVY_`.
+        but: What the others begin with, after the prefix.
+    """
+    kept = tuple(f"{prefix}{name}" for name in but)
+    return frozenset(name for name in os.environ if name.startswith(prefix) and not name.startswith(kept))
 
 
 def _feed(process: subprocess.Popen[bytes], feed: Callable[[IO[bytes]], None] | None) -> None:

@@ -74,11 +74,18 @@ def test_the_packages_of_a_bundle_are_found_out(knowing: Callable[..., None], ma
 
 
 def test_the_user_s_environment_hides_nothing(
-    knowing: Callable[..., None], make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    knowing: Callable[..., None], make_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What grype is told there to leave out, or to fail for, is the gate's to decide."""
     knowing(*SOME)
-    for name, value in (("ONLY_FIXED", "true"), ("FAIL_ON_SEVERITY", "low"), ("IGNORE_WONTFIX", "true")):
+    (tmp_path / "settings.yaml").write_text("ignore: [{vulnerability: GHSA-aaaa-aaaa-aaaa}]\n")
+    for name, value in (
+        ("ONLY_FIXED", "true"),
+        ("FAIL_ON_SEVERITY", "low"),
+        ("IGNORE_WONTFIX", "true"),
+        ("EXCLUDE", "**/requirements.txt"),
+        ("CONFIG", str(tmp_path / "settings.yaml")),
+    ):
         monkeypatch.setenv(f"GRYPE_{name}", value)
 
     result = scanned(make_bundle("tiny"))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from nimify.errors import ConfigError, EnvironmentProblem
 from nimify.images.build_call import QUICK_S
 from nimify.images.reference import ImageName
-from nimify.programs import Program, ProgramFailed
+from nimify.programs import Program, ProgramFailed, variables
 
 NAME: Final = "cosign"
 _TIMEOUT_S: Final = 300.0
 _PREFIX: Final = "COSIGN_"
 _PASSWORD: Final = f"{_PREFIX}PASSWORD"
-_DECIDES_NOTHING: Final = frozenset(
-    f"{_PREFIX}{name}"
-    for name in ("ALLOW_HTTP_REGISTRY", "ALLOW_INSECURE_REGISTRY", "DOCKER_MEDIA_TYPES", "PASSWORD", "REPOSITORY")
+_DECIDES_NOTHING: Final = (
+    "ALLOW_HTTP_REGISTRY",
+    "ALLOW_INSECURE_REGISTRY",
+    "DOCKER_MEDIA_TYPES",
+    "PASSWORD",
+    "REPOSITORY",
 )
 """Variables that say how registries are reached; any other may set an option of cosign's, such as --check-claims."""
 _ELSEWHERE: Final = re.compile(r"(awskms|azurekms|gcpkms|hashivault|openbao|k8s)://\S+", re.ASCII)
@@ -74,7 +76,7 @@ def sign(image: ImageName, key: str, *, field: str) -> None:
     except ProgramFailed as error:
         raise EnvironmentProblem(
             f"{image} is in its registry, and is not signed: {_said(error)}.",
-            remedy=f"Sign it with: cosign sign --key KEY {image}",
+            remedy=f"Sign it with: cosign sign {' '.join(_NO_LOG)} --key KEY {image}",
         ) from error
 
 
@@ -125,18 +127,18 @@ def _key(key: str, *, field: str) -> str:
 
 
 def _cosign() -> Program:
-    program = Program(NAME, environment={**_emptied(os.environ), _PASSWORD: os.environ.get(_PASSWORD, "")})
+    program = Program(
+        NAME,
+        # Without one, cosign would ask whoever sits at the terminal.
+        environment={_PASSWORD: os.environ.get(_PASSWORD, "")},
+        without=variables(_PREFIX, but=_DECIDES_NOTHING),
+    )
     if program.path is None:
         raise EnvironmentProblem(
             "There is no cosign command on this machine, and signatures of images are its to make and to check.",
             remedy="Install cosign 3, from your distribution or from sigstore's releases.",
         )
     return program
-
-
-def _emptied(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's variables that might decide something, as empty as if they were not there."""
-    return {name: "" for name in environment if name.startswith(_PREFIX) and name not in _DECIDES_NOTHING}
 
 
 def _said(error: ProgramFailed) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,12 @@ def installed(name: str) -> bool:
 
 
 def report_of(
-    name: str, arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
+    name: str,
+    arguments: Sequence[str],
+    *,
+    timeout_s: float,
+    without: Collection[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Any:
     """The JSON that a program writes to standard output.
 
@@ -30,12 +35,13 @@ def report_of(
         name: Of the program.
         arguments: Paths among them are absolute.
         timeout_s: How long it may take.
+        without: Variables of the user's that it does not see, because they may hide something.
         environment: Set for the call, over what we have ourselves.
 
     Raises:
         Unscanned: It is missing, fails, takes too long or writes something else.
     """
-    program = Program(name, environment={"NO_COLOR": "1", **(environment or {})})
+    program = Program(name, environment={"NO_COLOR": "1", **(environment or {})}, without=without)
     with tempfile.TemporaryDirectory(prefix="nimify-scan-") as folder:
         try:
             return program.json(*arguments, folder=Path(folder), longest=_LONGEST_REPORT, timeout_s=timeout_s)

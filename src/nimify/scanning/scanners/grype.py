@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from nimify.programs import variables
 from nimify.scanning.program import report_of
 from nimify.scanning.scan import Issue, Kind, Level, Scan, Target, Unscanned
 
 NAME: Final = "grype"
 # Everything is asked for, whatever the user's environment says: what counts is decided by the gate.
 _COMMON: Final = ("--only-fixed=false", "--only-notfixed=false", "--ignore-states=", "--fail-on=")
+_HIDES_NOTHING: Final = ("CHECK_FOR_APP_UPDATE", "DB_", "REGISTRY_")
+"""Variables that say where things come from; any other may leave out packages or what is known of them."""
 _PACKAGES: Final = "cyclonedx-json"
 _KINDS: Final = {"library", "application"}
 """Of components that are packages; files and the operating system are none."""
@@ -33,7 +36,8 @@ def scan_vulnerabilities(target: Target, timeout_s: float) -> Scan:
         # Its report names only packages in which something was found; what it looked at, it says in another format.
         packages = Path(folder) / "packages.json"
         arguments = (*_COMMON, "--output", "json", "--output", f"{_PACKAGES}={packages}", _source(target))
-        report = report_of(NAME, arguments, timeout_s=timeout_s)
+        unseen = variables("GRYPE_", but=_HIDES_NOTHING)
+        report = report_of(NAME, arguments, timeout_s=timeout_s, without=unseen)
         if not isinstance(report, dict) or not isinstance(report.get("matches"), list) or "descriptor" not in report:
             raise Unscanned("grype wrote a report that is not understood")
         if not _names_packages(packages):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from nimify.programs import variables
 from nimify.scanning.program import report_of
 from nimify.scanning.scan import Issue, Kind, Level, Scan, Target, Unscanned
 
@@ -22,15 +22,10 @@ def scan_misconfiguration(target: Target, timeout_s: float) -> Scan | None:
     if target.path is None or not files:
         return None
     root = target.path if target.path.is_dir() else target.path.parent
-    rows = report_of(NAME, (*_COMMON, "--", *map(str, files)), timeout_s=timeout_s, environment=_emptied(os.environ))
+    rows = report_of(NAME, (*_COMMON, "--", *map(str, files)), timeout_s=timeout_s, without=variables("HADOLINT_"))
     if not isinstance(rows, list):
         raise Unscanned("hadolint wrote a report that is not understood")
     return Scan(Kind.MISCONFIGURATION, NAME, tuple(_issue(row, root) for row in rows))
-
-
-def _emptied(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's variables that hide findings, as empty as if they were not there."""
-    return {name: "" for name in environment if name.startswith(("HADOLINT_IGNORE", "HADOLINT_OVERRIDE_"))}
 
 
 def dockerfiles(target: Target) -> list[Path]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from nimify.conformance.inline_ignores import ignoring_file
+from nimify.programs import variables
 from nimify.scanning.program import report_of
 from nimify.scanning.scan import Issue, Kind, Level, Scan, Target, Unscanned
 from nimify.scanning.scanners.hadolint import dockerfiles
@@ -17,18 +17,13 @@ NAME: Final = "trivy"
 _SCHEMA_VERSION: Final = 2
 # Everything is asked for, whatever the user's environment says: what counts is decided by the gate.
 _COMMON: Final = ("--quiet", "--format", "json", "--exit-code", "0", "--severity", "UNKNOWN,LOW,MEDIUM,HIGH,CRITICAL")
-_PREFIX: Final = "TRIVY_"
-_HIDES_NOTHING: Final = frozenset(
-    f"{_PREFIX}{name}"
-    for name in (
-        *("CACERT", "CACHE_BACKEND", "CACHE_DIR", "CACHE_TTL", "CHECKS_BUNDLE_REPOSITORY", "DB_REPOSITORY"),
-        *("DOCKER_HOST", "IMAGE_SRC", "INSECURE", "JAVA_DB_REPOSITORY", "NON_SSL", "OFFLINE_SCAN", "PASSWORD"),
-        *("PODMAN_HOST", "REDIS_CA", "REDIS_CERT", "REDIS_KEY", "REDIS_TLS", "REGISTRY_TOKEN", "SERVER"),
-        *("SKIP_CHECK_UPDATE", "SKIP_DB_UPDATE", "SKIP_JAVA_DB_UPDATE", "TOKEN", "TOKEN_HEADER", "USERNAME"),
-    )
+_HIDES_NOTHING: Final = (
+    *("CACERT", "CACHE_BACKEND", "CACHE_DIR", "CACHE_TTL", "CHECKS_BUNDLE_REPOSITORY", "DB_REPOSITORY", "DOCKER_HOST"),
+    *("IMAGE_SRC", "INSECURE", "JAVA_DB_REPOSITORY", "NON_SSL", "OFFLINE_SCAN", "PASSWORD", "PODMAN_HOST", "REDIS_"),
+    *("REGISTRY_TOKEN", "SERVER", "SKIP_CHECK_UPDATE", "SKIP_DB_UPDATE", "SKIP_JAVA_DB_UPDATE", "TOKEN", "USERNAME"),
 )
 """Variables that say where things come from; any other may leave out files, levels or checks."""
-_SILENT: Final = {f"{_PREFIX}SKIP_VERSION_CHECK": "true", f"{_PREFIX}DISABLE_TELEMETRY": "true"}
+_SILENT: Final = {"TRIVY_SKIP_VERSION_CHECK": "true", "TRIVY_DISABLE_TELEMETRY": "true"}
 """What is scanned here is nobody else's business."""
 _WITH_AN_IMAGE: Final = ("--misconfig-scanners", "helm", "--helm-set-string", "image.repository=example.com/scanned")
 """A chart of nimify's renders for a named image only, and a bundle does not know where its image is."""
@@ -119,15 +114,11 @@ def _within(path: Path, root: Path) -> str:
 def _report(arguments: tuple[str, ...], timeout_s: float) -> Mapping[str, Any]:
     # Its own clock would end it after five minutes, whatever it was given.
     arguments = (arguments[0], "--timeout", f"{timeout_s + 1:.0f}s", *arguments[1:])
-    report = report_of(NAME, arguments, timeout_s=timeout_s, environment={**_emptied(os.environ), **_SILENT})
+    unseen = variables("TRIVY_", but=_HIDES_NOTHING)
+    report = report_of(NAME, arguments, timeout_s=timeout_s, without=unseen, environment=_SILENT)
     if not isinstance(report, dict) or report.get("SchemaVersion") != _SCHEMA_VERSION:
         raise Unscanned(f"trivy wrote a report of another version than {_SCHEMA_VERSION}")
     return report
-
-
-def _emptied(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's variables that might hide something, as empty as if they were not there."""
-    return {name: "" for name in environment if name.startswith(_PREFIX) and name not in _HIDES_NOTHING}
 
 
 def _vulnerability(row: Mapping[str, Any]) -> Issue:
