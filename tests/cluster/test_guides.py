@@ -18,7 +18,6 @@ SMALL = "--set resources.requests.cpu=100m"
 """Three pods that ask for a core each would not fit a node of two."""
 
 
-@pytest.mark.usefixtures("one_nimify")
 @pytest.mark.parametrize("page", guides_that_need("cluster"), ids=lambda page: page.name)
 def test_a_guide_works_on_a_cluster(page: Page, cluster: Cluster, docker: DockerEngine, tmp_path: Path) -> None:
     """Built, pushed, installed and proven; replaced, gone back from, and removed."""

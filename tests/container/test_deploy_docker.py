@@ -186,7 +186,8 @@ def test_a_container_behind_keys_is_proven_with_one_of_them(
     back = DeployedService.find("tiny").rollback().deployment
     assert back.phase is Phase.RUNNING
     assert KEY not in docker("inspect", *docker("ps", "--all", "--quiet").split())
-    order = order_for(bundle, image=image, settings={"port": "0", "api_keys": str(keys)}, timeout_s=120.0)
+    other = {"port": "0", "api_keys": str(keys), "pids": "99"}
+    order = order_for(bundle, image=image, settings=other, timeout_s=120.0)
     with pytest.raises(NotDeployed, match="401"):
         deploy("docker", replace(order, headers={"X-API-Key": "another-key-0123456789"}))
 

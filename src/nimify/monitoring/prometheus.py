@@ -10,7 +10,7 @@ import datetime
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -68,7 +68,7 @@ class PrometheusPlace:
     url: str
     job: str
     namespace: str = ""
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
     authorities: str | None = None
 
     def selector(self, *more: str) -> str:
