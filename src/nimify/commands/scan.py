@@ -66,6 +66,8 @@ def scan(
         allow_not_scanned,
     )
     what, kinds = _target(target), tuple(map(Kind, only or _KINDS))
+    if what.image:
+        console.talk(f"There is no file or folder '{clean(target, 200)}', so the image of that name is scanned.")
     verdict = gate.judge(str(what), scan_all(what, kinds, timeout_s=timeout, tell=console.talk))
     if console.json:
         console.document(verdict.to_dict())

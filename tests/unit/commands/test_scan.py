@@ -80,3 +80,9 @@ def test_an_image_is_scanned_for_vulnerabilities(capsys: pytest.CaptureFixture[s
 
     (scan,) = json.loads(capsys.readouterr().out)["scans"]
     assert (scan["kind"], scan["scanned"]) == ("vulnerabilities", False)
+
+
+def test_a_name_that_is_no_path_is_said_to_be_an_image(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever meant a file learns that there is none."""
+    assert main(["scan", "digits.onnx"]) == 1
+    assert "no file or folder 'digits.onnx'" in capsys.readouterr().err
