@@ -192,15 +192,21 @@ def test_a_request_that_runs_too_long_is_answered_in_time(
     assert_refused: AssertRefused,
 ) -> None:
     """504 at the service's deadline although the engine still runs; then the service goes on."""
-    service = start_service(steps_bundle, "--request-timeout", "1")
+    service = start_service(steps_bundle, "--request-timeout", "0.1")
     queue = Queue(scrape, service)
     with dial(service) as wire:
         wire.send(_count(LONG // 2))  # not so long that the service gives the engine up
         assert_refused(wire.answer(), {504}, v2=True)
         eventually(lambda: queue.grown("nv_inference_exec_count") == 1, what="the end of the run")
-        wire.send(_count(3))
-        assert _data(wire.answer()) == [6.0]
-    assert queue.grown("nv_inference_request_failure", reason="REJECTED") == 1
+        rejected, answer = 0, None
+        while answer is None or answer.status == 504:
+            # On a busy machine, even a request that runs at once may take too long.
+            rejected += 1
+            wire.send(_count(3))
+            answer = wire.answer()
+            assert answer is not None
+        assert _data(answer) == [6.0]
+    assert queue.grown("nv_inference_request_failure", reason="REJECTED") == rejected
     assert queue.grown("nv_inference_request_success") == 1
     assert queue.in_flight() == 0
 

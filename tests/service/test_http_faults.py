@@ -241,7 +241,7 @@ def large_requests(count: int) -> list[tuple[str, bytes, dict[str, str]]]:
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
 def test_other_signals(
     number: signal.Signals, make_bundle: Callable[..., Path], start_service: StartService, ask: Ask
 ) -> None:
