@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 import pytest
 
+from nimify.serving.body_budget import memory_limit_bytes
 from nimify.serving.listener import bind
 from nimify.targets.process.launch import command
 from nimify.testing.graph_builder import GraphBuilder
@@ -253,6 +254,16 @@ def test_other_signals(
     else:
         assert service.process.wait(60) == -number
     assert "Traceback" not in service.log.read_text()
+
+
+def test_what_a_machine_promises_beyond_its_memory_is_refused(
+    make_bundle: Callable[..., Path], start_service: StartService
+) -> None:
+    """A kubelet has its node promise any amount; filling that would end the process."""
+    service = start_service(make_bundle("tiny"), "--no-grpc")
+    limits = Path(f"/proc/{service.process.pid}/limits").read_text(encoding="ascii")
+    (most,) = [line.split()[3] for line in limits.splitlines() if line.startswith("Max data size")]
+    assert int(most) == max(1 << 30, 2 * memory_limit_bytes())
 
 
 def test_a_killed_worker_costs_only_what_it_was_answering(
