@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, Final
 
 _ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
@@ -31,7 +31,8 @@ class LiveScreen:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        # A pipe: a signal may arrive in the middle of anything, and the lock of an Event would then wait for itself.
+        # A pipe, which the interpreter writes to as soon as a signal comes: one that came just before a wait begins
+        # would otherwise be noticed at its end.
         self._told, self._tell = os.pipe()
         os.set_blocking(self._told, False)
         os.set_blocking(self._tell, False)
@@ -52,7 +53,7 @@ class LiveScreen:
         self._stream.flush()
 
     def wait(self, seconds: float) -> bool:
-        """Wait; `True` when the terminal was resized meanwhile, and then at once."""
+        """Wait; `True` when a signal has come, such as that of another size, and then at once."""
         if not select.select([self._told], [], [], seconds)[0]:
             return False
         os.read(self._told, _MANY)
@@ -63,10 +64,17 @@ class LiveScreen:
         os.close(self._told)
         os.close(self._tell)
 
-    def note_resize(self, _number: int, _frame: object) -> None:
-        """What SIGWINCH calls."""
-        with suppress(BlockingIOError):  # full of what says the same
-            os.write(self._tell, b"!")
+    @contextmanager
+    def woken_by_signals(self) -> Iterator[None]:
+        """Let a signal end a wait, and give signals back as they were."""
+        # Without a handler of ours, the interpreter would hear nothing of a resize.
+        handler = signal.signal(signal.SIGWINCH, lambda _number, _frame: None)
+        descriptor = signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(descriptor)
+            signal.signal(signal.SIGWINCH, handler)
 
 
 def _size_of(stream: IO[str]) -> tuple[int, int]:
@@ -81,14 +89,13 @@ def _size_of(stream: IO[str]) -> tuple[int, int]:
 def live_screen(stream: IO[str] | None = None) -> Iterator[LiveScreen]:
     """Take the terminal, and give it back as it was, however this ends."""
     screen = LiveScreen(stream or sys.stdout)
-    former = signal.signal(signal.SIGWINCH, screen.note_resize)
     terminal = stream or sys.stdout
     try:
         terminal.write(_ENTER)
         terminal.flush()
-        yield screen
+        with screen.woken_by_signals():
+            yield screen
     finally:
-        signal.signal(signal.SIGWINCH, former)
         screen.close()
         terminal.write(_LEAVE)
         terminal.flush()

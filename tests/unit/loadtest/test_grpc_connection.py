@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 import trustme
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 
 from nimify.conformance.address import Address
 from nimify.errors import EnvironmentProblem
@@ -67,10 +76,13 @@ class FramePeer(socketserver.StreamRequestHandler):
         self.wfile.write(SettingsFrame(0).serialize())
         stream = 1
         while head := self.rfile.read(9):
-            self.rfile.read(int.from_bytes(head[:3], "big"))
+            length = int.from_bytes(head[:3], "big")
+            self.rfile.read(length)
             is_end = head[3] == 0 and head[4] & 1
             if is_end:
-                self.wfile.write(self.server.answer(stream))  # type: ignore[attr-defined]  # put there below
+                # What was read gives room for as much again; without it a fast machine soon waits for ever.
+                room = WindowUpdateFrame(0, window_increment=length).serialize()
+                self.wfile.write(room + self.server.answer(stream))  # type: ignore[attr-defined]  # put there below
                 stream += 2
 
 
