@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import socketserver
 import ssl
@@ -122,17 +123,14 @@ class _Connection(socketserver.BaseRequestHandler):
             self.server.trust.wrap_socket(plain, server_hostname=self.server.upstream[0]) as upstream,
         ):
             upstream.sendall(lines + _HEAD_END + rest)
-            onward = threading.Thread(target=_copy, args=(self.request, upstream), daemon=True)
-            onward.start()
-            if fault == CUT:
+            if fault == CUT:  # of requests that have no body
                 answer = b""
                 while _HEAD_END not in answer[:-1] and (data := upstream.recv(65536)):
                     answer += data
                 self.request.sendall(answer[: answer.find(_HEAD_END) + len(_HEAD_END) + 1])
-                _end(self.request, upstream)
             else:
-                _copy(upstream, self.request)
-            onward.join()
+                _pass_on(self.request, upstream)
+            _end(self.request, upstream)
 
     def _refuse(self, status: str, lines: bytes, rest: bytes) -> None:
         """Answer with an error, after all of the request has been read: a reset would lose the answer."""
@@ -143,12 +141,21 @@ class _Connection(socketserver.BaseRequestHandler):
         self.request.sendall(_error(status))
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """Copy to the end of either, and end both."""
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    _end(source, sink)
+def _pass_on(one: ssl.SSLSocket, other: ssl.SSLSocket) -> None:
+    """Copy both ways to the end of either, in one thread: TLS does not bear to be read and written at once."""
+    while True:
+        ready = [source for source in (one, other) if source.pending()] or select.select([one, other], [], [])[0]
+        for source in ready:
+            source.setblocking(False)
+            try:
+                data = source.recv(65536)
+            except ssl.SSLWantReadError:  # a record without data
+                continue
+            finally:
+                source.setblocking(True)
+            if not data:
+                return
+            (other if source is one else one).sendall(data)
 
 
 def _end(*sockets: socket.socket) -> None:

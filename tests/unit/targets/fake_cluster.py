@@ -74,14 +74,16 @@ def helm(verb: str, arguments: list[str]) -> None:
     elif verb == "get":
         row = live()
         say(row["manifest"] if row else die("Error: release: not found"))
-    elif verb == "upgrade":
+    elif verb in {"upgrade", "template"}:
+        if verb == "upgrade" and STATE["history"] and STATE["history"][-1]["status"].startswith("pending-"):
+            die("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
         chosen = [option for option in options if option.startswith("--set")]
         manifest = "\n---\n".join(
             f"apiVersion: {api}\nkind: {kind}\nspec: {json.dumps(chosen)}"
             for api, kind in [("v1", "Service"), ("apps/v1", "Deployment"), *map(tuple, STATE.get("extra", []))]
         )
         if "--dry-run=server" in options:
-            say(json.dumps({"manifest": manifest}))
+            say(manifest if verb == "template" else json.dumps({"manifest": manifest}))
             return
         description = next(option for option in options if option.startswith("--description=")).partition("=")[2]
         append(manifest, description)

@@ -218,6 +218,8 @@ def test_a_deployment_that_was_killed_does_not_lock_the_release(bundle: Path, cl
     lease = cluster.get("lease")
     lease["spec"] |= {"holderIdentity": "gone-1", "renewTime": "2026-01-01T00:00:00Z"}
     cluster.set(history=[{**history[0], "status": "superseded"}, stuck], lease=lease)
+    order = order_for(bundle, image="registry.example.com/tiny:good")
+    assert foresee("kubernetes", order).errors == ()
 
     deployed(bundle, "good", replicaCount="2")
 

@@ -71,10 +71,17 @@ class Release:
         ]
 
     def rendered(self, chart: Path, values: Mapping[str, str], settings: Mapping[str, str]) -> str:
-        """The manifests that an upgrade would apply, as the API server would take them."""
+        """The manifests that an upgrade would apply, with what the chart looks up on the API server."""
+        given = _given(values, settings)
         options = ["--install", "--dry-run=server", "--hide-secret", "--output=json"]
-        found = self._json("upgrade", self.name, str(chart), *options, *_given(values, settings))
-        return str(found["manifest"])
+        try:
+            return str(self._json("upgrade", self.name, str(chart), *options, *given)["manifest"])
+        except ProgramFailed as error:
+            if not error.says("another operation"):
+                raise
+        # Whoever was killed in the middle of an upgrade left a lock, which does not keep anybody from looking.
+        options = ["--is-upgrade", "--dry-run=server", "--no-hooks"]
+        return self._run("template", self.name, str(chart), *options, *given)
 
     def manifest(self) -> str:
         """The manifests of the live revision; empty when there is none."""
