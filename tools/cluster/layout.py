@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ CGROUP: Final = "nimify-cluster"
 MONITORING: Final = "monitoring"
 """The namespace of what monitors; charts of bundles let in those who scrape from there."""
 PAUSE_IMAGE: Final = "localhost/nimify-pause:1"
+_SERVERS: Final = range(20_000, 30_000)
+"""Below what Linux gives to clients, and below the ports of nodes."""
 _PORTS: Final = (
     "etcd",
     "etcd_peer",
@@ -74,11 +77,22 @@ class Layout:
 
 
 def new_layout() -> Layout:
-    """A layout with ports that are free now."""
-    sockets = [socket.socket() for _ in _PORTS]
+    """A layout with ports that are free now, and that the kernel gives to nobody meanwhile.
+
+    While a server is started again its clients go on trying. Were its port one of those that the kernel gives to
+    clients, one of them would some day get it, and the server could not listen.
+    """
+    sockets: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        for port in random.sample(_SERVERS, len(_SERVERS)):
+            one = socket.socket()
+            sockets.append(one)
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                sockets.pop().close()
+            if len(sockets) == len(_PORTS):
+                break
         return Layout(STATE, {name: one.getsockname()[1] for name, one in zip(_PORTS, sockets, strict=True)})
     finally:
         for one in sockets:
