@@ -104,9 +104,11 @@ def _started(process: int) -> str:
         os.waitpid(process, os.WNOHANG)  # one that we started ourselves would stay as a zombie
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        threads = len(list(Path(f"/proc/{process}/task").iterdir()))
     except OSError:
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    # The first thread of a process that is killed may be gone while others still hold its sockets.
+    return "" if fields[0] == "Z" and threads == 1 else fields[19]
 
 
 def _tail(log: Path) -> str:
