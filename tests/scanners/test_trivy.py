@@ -15,7 +15,7 @@ import yaml
 from tests.chart.conftest import IMAGE, Combination, merged
 from tests.scanners.conftest import only_scanner
 from tests.scanners.trivy_database import write_database
-from tests.scanners.vulnerability import Vulnerability
+from tests.scanners.vulnerability import Vulnerability, check_all_found, of_a_bundle
 
 from nimify.artifacts.yaml_file import yaml_text
 from nimify.cli import main
@@ -25,13 +25,7 @@ from nimify.scanning.scanning import scan
 
 pytestmark = pytest.mark.scanners
 
-SOME = (
-    Vulnerability("GHSA-aaaa-aaaa-aaaa", "numpy", "99.0", "critical"),
-    Vulnerability("GHSA-bbbb-bbbb-bbbb", "hpack", "99.0", "medium"),
-    Vulnerability("GHSA-cccc-cccc-cccc", "orjson", "", "low"),
-    Vulnerability("GHSA-dddd-dddd-dddd", "uvloop", "", ""),
-    Vulnerability("GHSA-eeee-eeee-eeee", "protobuf", "0.1", "critical"),
-)
+SOME = of_a_bundle(least="low")
 ALWAYS_ACCEPTED = {"KSV-0011", "KSV-0125"}
 """What the default chart is told; the others that are accepted, only values ask for."""
 BAD_DOCKERFILE = "FROM python:latest\nUSER root\n"
@@ -65,19 +59,7 @@ def test_the_packages_of_a_bundle_are_found_out(knowing: Callable[..., None], ma
     """Each with its level, the installed version and what mends it; a version that has it no more is no issue."""
     knowing(*SOME)
 
-    result = scanned(make_bundle("tiny"), Kind.VULNERABILITIES)
-
-    assert result.not_scanned == ""
-    found = {issue.id: issue for issue in result.issues}
-    assert {name: issue.level for name, issue in found.items()} == {
-        "GHSA-aaaa-aaaa-aaaa": Level.CRITICAL,
-        "GHSA-bbbb-bbbb-bbbb": Level.MEDIUM,
-        "GHSA-cccc-cccc-cccc": Level.LOW,
-        "GHSA-dddd-dddd-dddd": Level.UNKNOWN,
-    }
-    assert found["GHSA-aaaa-aaaa-aaaa"].where.startswith("numpy ")
-    assert found["GHSA-aaaa-aaaa-aaaa"].remedy == "Fixed in 99.0."
-    assert found["GHSA-cccc-cccc-cccc"].remedy == ""
+    check_all_found(scanned(make_bundle("tiny"), Kind.VULNERABILITIES))
 
 
 @pytest.mark.parametrize(

@@ -218,15 +218,21 @@ def swapped(
     return start
 
 
+def _begin_restart(service: RunningService, eventually: Eventually) -> tuple[set[int], int]:
+    """Ask for a restart of two workers; they, and the one that has been started beside them."""
+    before = _children(service.process.pid)
+    service.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(_children(service.process.pid)) == 3, timeout_s=PATIENCE_S)
+    (new,) = _children(service.process.pid) - before
+    return before, new
+
+
 def test_a_new_worker_that_dies_while_it_starts_changes_nothing(
     swapped: Callable[[str], RunningService], ask: Ask, eventually: Eventually
 ) -> None:
     """The two that serve are those that served."""
     service = swapped("2")
-    before = _children(service.process.pid)
-    service.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(_children(service.process.pid)) == 3, timeout_s=PATIENCE_S)
-    (new,) = _children(service.process.pid) - before
+    before, new = _begin_restart(service, eventually)
     os.kill(new, signal.SIGKILL)
     eventually(_says(service, KEPT[1]), timeout_s=PATIENCE_S)
     assert _children(service.process.pid) == before
@@ -239,10 +245,7 @@ def test_a_worker_that_dies_while_it_is_replaced_is_missed_by_nobody(
 ) -> None:
     """When its successor dies, too, another one is started in its place."""
     service = swapped("2")
-    before = _children(service.process.pid)
-    service.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(_children(service.process.pid)) == 3, timeout_s=PATIENCE_S)
-    (new,) = _children(service.process.pid) - before
+    before, new = _begin_restart(service, eventually)
     old = min(before)
     os.kill(old, signal.SIGKILL)
     eventually(_says(service, "a worker died while it was being replaced"), timeout_s=PATIENCE_S)
@@ -291,3 +294,20 @@ def test_a_service_in_a_terminal_ends_with_it(
         process.wait()
         os.close(keyboard)
         os.close(screen)
+
+
+@WORKERS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_second_signal_while_the_old_process_drains_hurries_all(
+    workers: str, number: signal.Signals, start_service: StartService, own_bundle: Path, eventually: Eventually
+) -> None:
+    """Also the process that has taken over, of which only the service itself knows."""
+    service = start_service(own_bundle, "--workers", workers, "--drain", "600")
+    service.process.send_signal(signal.SIGHUP)
+    took_over = "a new process takes over" if workers == "1" else "a new worker takes over"
+    eventually(_says(service, took_over), timeout_s=PATIENCE_S)
+    for signals in (1, 2):
+        service.process.send_signal(number)
+        if signals == 1:
+            eventually(lambda: service.log.read_text().count(" stopping ") >= 2, timeout_s=PATIENCE_S)
+    assert service.process.wait(PATIENCE_S) == 0

@@ -27,11 +27,11 @@ from nimify.targets.target import (
     Progress,
     ProxiesMetrics,
     Reference,
+    ServesBundles,
     Target,
 )
 
 _VERIFY_IMAGE: Final = "--verify-image"
-_RUNS_NO_IMAGE: Final = "process"
 
 
 def silent(_: str) -> None:
@@ -104,8 +104,10 @@ def with_verified_image(order: Order, key: str, *, target: str) -> Order:
         ConfigError: There is no such key, or no image that could be signed.
         EnvironmentProblem: There is no cosign on this machine.
         NotDeployed: The image is not signed with it, or that cannot be found out.
+        PluginError: There is no such target.
     """
-    if target == _RUNS_NO_IMAGE:
+    place = target_named(target)
+    if isinstance(place, ServesBundles) and place.serves_bundles:
         remedy = "Sign the bundle instead: nimify sign, and NIMIFY_VERIFY_KEY where it is served."
         raise ConfigError(f"the target '{target}' runs no image.", field=_VERIFY_IMAGE, remedy=remedy)
     if not order.image:

@@ -1,6 +1,6 @@
 """What the process of a service of one worker is from its first restart by signal on.
 
-    python -m nimify.serving.keeper LEVEL FORM again|wait PID NAMES DESCRIPTORS... -- PROGRAM...
+    python -m nimify.serving.keeper LEVEL FORM SIGNALS PID NAMES DESCRIPTORS... -- PROGRAM...
 
 It has the process id by which the service is known, holds the sockets, and serves nothing: that is done by its child.
 SIGHUP has another child take over, SIGTERM and SIGINT are passed on, and when the child ends, so does the service: as
@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from nimify.serving.logs import Log
+from nimify.serving.stop_signals import PassedOn
 from nimify.serving.succession import NOT_REPLACED, SIGNALS, TAKES_OVER, Successor
 
 _LOOK_EVERY_S: Final = 0.05
@@ -31,21 +32,32 @@ class Keeper:
         child: The process that serves.
         sockets: What it serves, by name.
         program: The command line of the next one.
+        log: Where it says what it does.
+        held: Signals that came before it was there.
     """
 
-    def __init__(self, child: int, sockets: Mapping[str, socket.socket], program: Sequence[str], log: Log) -> None:
+    def __init__(
+        self,
+        child: int,
+        sockets: Mapping[str, socket.socket],
+        program: Sequence[str],
+        log: Log,
+        held: Sequence[signal.Signals] = (),
+    ) -> None:
         self._child = child
         self._sockets = sockets
         self._program = program
         self._log = log
+        self._held = held
         self._next: Successor | None = None
         self._stopping = False
+        self._passed_on = PassedOn()
 
     def run(self) -> int:
         """The exit code of the service."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for number in SIGNALS:  # the program before this one had some ignored; children shall not
-            signal.signal(number, signal.SIG_DFL)
+        for number in self._held:
+            self._received(number)
         while True:
             code = self._reap()
             if code is not None:
@@ -61,6 +73,7 @@ class Keeper:
             self._restart()
         elif number is not signal.SIGCHLD:
             self._stopping = True
+            number = self._passed_on.number(number)
             for pid in (self._child, *(() if self._next is None else (self._next.process.pid,))):
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
@@ -116,14 +129,13 @@ class Keeper:
 
 def main(arguments: Sequence[str]) -> int:
     """Keep the service going; its exit code."""
-    level, form, again, child, names, *rest = arguments
+    level, form, held, child, names, *rest = arguments
     split = rest.index("--")
     listeners = [socket.socket(fileno=int(descriptor)) for descriptor in rest[:split]]
     sockets = dict(zip(names.split(":"), listeners, strict=True))
-    keeper = Keeper(int(child), sockets, rest[split + 1 :], Log(level, json_lines=form == "json"))
-    if again == "again":
-        os.kill(os.getpid(), signal.SIGHUP)  # it came before this program, and waits now until it is looked for
-    return keeper.run()
+    log = Log(level, json_lines=form == "json")
+    numbers = [signal.Signals[name] for name in held.split(":") if name]
+    return Keeper(int(child), sockets, rest[split + 1 :], log, numbers).run()
 
 
 if __name__ == "__main__":

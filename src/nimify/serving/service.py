@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from nimify.serving.signed import SignedBundle
 
 _OPEN_FILES: Final = 65_536
-_LEAST_DATA_BYTES: Final = 1 << 30
 """More than any sensible number of connections needs."""
+_LEAST_DATA_BYTES: Final = 1 << 30
+"""What a process may reserve however little memory there is: the stacks of its threads alone may be a third of it."""
 
 
 def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceSpec, str], None] | None = None) -> int:

@@ -13,13 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from nimify.serving import launch
 from nimify.serving.listener import READY
+from nimify.serving.stop_signals import PassedOn, StopSignals
 
 if TYPE_CHECKING:
     from nimify.serving.worker_context import WorkerContext
@@ -65,13 +67,15 @@ class Successor:
 class TakenOver(Exception):
     """Another process has taken over: what this one had open is to be left in order, and then `keep` called."""
 
-    def __init__(self, keeper: list[str]) -> None:
+    def __init__(self, command: Callable[[], list[str]]) -> None:
         super().__init__("another process has taken over")
-        self._keeper = keeper
+        self._command = command
 
     def keep(self) -> NoReturn:
         """Become the keeper of the process that has taken over."""
-        os.execv(self._keeper[0], self._keeper)  # noqa: S606 - ourselves
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on they wait for the keeper
+        command = self._command()  # with those that came before
+        os.execv(command[0], command)  # noqa: S606 - ourselves
 
 
 class Succession:
@@ -83,11 +87,10 @@ class Succession:
         self._program = (sys.executable, *sys.orig_argv[1:])
         self._sockets: dict[str, socket.socket] = {}
         self._successor: Successor | None = None
-        self._again = False
-        self._passing_on: asyncio.Task[None] | None = None
+        self._held: list[signal.Signals] = []
 
-    async def begun(self, stop: asyncio.Event) -> bool:
-        """Start a process and wait until it is ready; false when it does not get so far, or `stop` comes before."""
+    async def begun(self, stop: StopSignals) -> bool:
+        """Start a process and wait until it is ready; false when it does not get so far, or is to stop before."""
         if self._context.settings.triton is not None:
             self._log.warning("not restarted: Triton holds its ports", remedy="Start the service again.")
             return False
@@ -100,60 +103,55 @@ class Succession:
             self._log.error(NOT_REPLACED, reason=error.strerror)
             _close(sockets)
             return False
-        if not await _is_ready(successor, stop):
+        if not await _is_ready(successor, stop.first):
             successor.process.kill()
             code = await asyncio.to_thread(successor.process.wait)
             successor.ready.close()
             _close(sockets)
-            if not stop.is_set():
+            if not stop.first.is_set():
                 self._log.error(NOT_REPLACED, exit_code=code)
             return False
         self._log.info(TAKES_OVER, pid=successor.process.pid)
         self._sockets, self._successor = sockets, successor
-        self._passing_on = asyncio.create_task(self._pass_on(stop, successor))
+        passed_on = PassedOn()
+
+        def tell(number: signal.Signals) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(successor.process.pid, passed_on.number(number))
+
+        stop.pass_on(tell)
         return True
 
-    async def _pass_on(self, stop: asyncio.Event, successor: Successor) -> None:
-        """Tell the process that has taken over when the service shall stop."""
-        await stop.wait()
-        with suppress(ProcessLookupError):
-            os.kill(successor.process.pid, signal.SIGTERM)
-
     def hold_signals(self, *, again: bool) -> None:
-        """Let signals wait for the keeper: the event loop that would have received them is going to end.
+        """Keep signals for the keeper: the event loop that would have received them is going to end.
+
+        They are noted, and not blocked: a thread that does not block them would take them, and they would be lost.
 
         Args:
             again: Whether a restart was asked for once more since another process has taken over.
         """
         if self._successor is None:
             return
-        self._again = again
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._held += [signal.SIGHUP] if again else []
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # A thread that does not block them must not end the process by one of them.
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, lambda received, _: self._held.append(signal.Signals(received)))
 
     def keeper(self) -> TakenOver | None:
         """What this process is to become, if another one has taken over."""
-        if self._successor is None:
-            return None
+        return None if self._successor is None else TakenOver(partial(self._command, self._successor))
+
+    def _command(self, successor: Successor) -> list[str]:
         settings = self._context.settings
         for listener in self._sockets.values():
             os.set_inheritable(listener.fileno(), True)
         descriptors = [str(listener.fileno()) for listener in self._sockets.values()]
         form = "json" if settings.json_logs else "text"
-        again = "again" if self._again else "wait"
-        arguments = [
-            settings.log_level,
-            form,
-            again,
-            str(self._successor.process.pid),
-            ":".join(self._sockets),
-            *descriptors,
-        ]
-        return TakenOver([sys.executable, "-m", "nimify.serving.keeper", *arguments, "--", *self._program])
+        held = ":".join(number.name for number in self._held)
+        names = ":".join(self._sockets)
+        arguments = [settings.log_level, form, held, str(successor.process.pid), names, *descriptors]
+        return [sys.executable, "-m", "nimify.serving.keeper", *arguments, "--", *self._program]
 
 
 async def _is_ready(successor: Successor, stop: asyncio.Event) -> bool:

@@ -24,7 +24,7 @@ from typing import Final
 from nimify.errors import NimifyError
 from nimify.serving.lifecycle import State
 from nimify.serving.parent import die_with_parent
-from nimify.serving.stop_signals import hangup_restarts
+from nimify.serving.stop_signals import OTHER, PassedOn, hangup_restarts
 from nimify.serving.succession import SIGNALS
 from nimify.serving.worker import EXIT_UNFINISHED
 from nimify.serving.worker_context import WorkerContext
@@ -34,7 +34,6 @@ _STABLE_S: Final = 10.0
 _LONGEST_PAUSE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.5
 _EXIT_BUG: Final = 70
-_OTHER: Final = {signal.SIGTERM: signal.SIGINT, signal.SIGINT: signal.SIGTERM}
 _LOOK_EVERY_S: Final = 0.05
 """How often is looked whether a worker that shall take over is ready."""
 
@@ -61,7 +60,7 @@ class Supervisor:
         self._ever_ready = False
         self._stopping = False
         self._signals: tuple[signal.Signals, ...] = SIGNALS
-        self._first: signal.Signals | None = None
+        self._passed_on = PassedOn()
         self._exit_code = 0
 
     def run(self) -> int:
@@ -83,22 +82,16 @@ class Supervisor:
         longest_s = 1.0 if self._incoming is None else _LOOK_EVERY_S
         timeout_s = min([longest_s, *(max(0.0, due_s - now_s) for due_s in self._due_s.values())])
         received = signal.sigtimedwait(self._signals, timeout_s)
-        if received is not None and received.si_signo in _OTHER:
+        if received is not None and received.si_signo in OTHER:
             self._tell(signal.Signals(received.si_signo))
         elif received is not None and received.si_signo == signal.SIGHUP:
             self._restart()
         self._reap()
 
     def _tell(self, number: signal.Signals) -> None:
-        """Pass on that the service is to stop, or, the second time, to hurry.
-
-        The second time it is the other signal, whichever came: a worker that was too busy to see the first one yet
-        would not notice another of the same number.
-        """
-        again = self._first is not None and number is self._first
+        """Pass on that the service is to stop, or, the second time, to hurry."""
         # Who leaves finishes already what is in flight: only a second signal hurries it.
-        self._forward(_OTHER[number] if again else number, spared=None if self._stopping else self._leaving)
-        self._first = self._first or number
+        self._forward(self._passed_on.number(number), spared=None if self._stopping else self._leaving)
         self._stopping = True
 
     def _forward(self, number: signal.Signals, *, spared: int | None = None) -> None:

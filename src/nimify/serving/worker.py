@@ -153,7 +153,7 @@ class _Worker:
             restarting.cancel()
             if stop.first.is_set():
                 return False
-            leaves = self._context.kept or await self.succession.begun(stop.first)
+            leaves = self._context.kept or await self.succession.begun(stop)
             stop.restart.clear()
             if leaves:
                 return True

@@ -253,6 +253,17 @@ class KeepsLogs(Protocol):
 
 
 @runtime_checkable
+class ServesBundles(Protocol):
+    """What a target says of itself that serves bundles as they are: it runs no image that could be signed.
+
+    Attributes:
+        serves_bundles: Whether it does.
+    """
+
+    serves_bundles: bool
+
+
+@runtime_checkable
 class ProxiesMetrics(Protocol):
     """What a target can do besides, when its instances cannot be reached from here but it can ask them."""
 

@@ -27,34 +27,34 @@ def verify(url: str, bundle: Bundle, *, within_s: float, headers: Mapping[str, s
         url: Where the service is.
         bundle: What it should serve.
         within_s: How long it may take to answer at all; a wrong answer is not waited for to become right.
-        headers: Sent with every golden request, such as a key.
+        headers: Sent with every request, such as a key; health may want one, too.
 
     Raises:
         Unfit: It gives no answer in time, or another one than was recorded.
     """
-    await_ready(url, within_s=within_s)
+    await_ready(url, within_s=within_s, headers=headers)
     problem = broken_promise(Client(url, timeout_s=_REQUEST_TIMEOUT_S, headers=headers), bundle)
     if problem is not None:
         raise Unfit(problem)
 
 
-def await_ready(url: str, *, within_s: float) -> None:
-    """Wait until a service says that it is ready.
+def await_ready(url: str, *, within_s: float, headers: Mapping[str, str] | None = None) -> None:
+    """Wait until a service says that it is ready; with headers, where health wants a key, too.
 
     Raises:
         Unfit: It does not in time.
     """
     deadline = time.monotonic() + within_s
-    while (problem := unready(url)) is not None:
+    while (problem := unready(url, headers=headers)) is not None:
         if time.monotonic() >= deadline:
             raise Unfit(f"The service was not ready within {within_s:.0f} seconds: {problem}.")
         time.sleep(_POLL_S)
 
 
-def unready(url: str, *, timeout_s: float = 2.0) -> str | None:
+def unready(url: str, *, timeout_s: float = 2.0, headers: Mapping[str, str] | None = None) -> str | None:
     """Why a service is not ready, without a full stop; `None` when it is."""
     try:
-        answer = Client(url, timeout_s=timeout_s).get(READY_PATH)
+        answer = Client(url, timeout_s=timeout_s, headers=headers).get(READY_PATH)
     except NoAnswer as error:
         return shortened(str(error), 240)
     return None if answer.status == 200 else f"{READY_PATH} answered {answer.status}"

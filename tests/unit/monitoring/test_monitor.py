@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.monitoring.local_server import LocalServer
 
 from nimify.errors import ConfigError, EnvironmentProblem
 from nimify.metrics.prometheus_text import parse
@@ -20,33 +20,16 @@ from nimify.monitoring.monitor import Monitor, Source
 from nimify.monitoring.picture import Figures, Picture
 
 
-class Endpoint:
+class Endpoint(LocalServer):
     """An address that answers what the test says."""
 
     def __init__(self) -> None:
         self.text = ""
         self.status = 200
-        endpoint = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = endpoint.text.encode()
-                self.send_response(endpoint.status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def reply(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        return self.status, self.text.encode()
 
 
 @pytest.fixture

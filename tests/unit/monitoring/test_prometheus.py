@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
+from tests.unit.monitoring.local_server import LocalServer
 
 from nimify import cli
 from nimify.errors import EnvironmentProblem
 from nimify.monitoring.prometheus import PrometheusMonitor, PrometheusPlace
 
 
-class Door:
+class Door(LocalServer):
     """An address that answers queries as the test says.
 
     Attributes:
@@ -26,31 +27,13 @@ class Door:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: dict[str, str] = {}
-        door = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                from urllib.parse import parse_qs
-
-                (query,) = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"]
-                door.asked = {name.lower(): value for name, value in self.headers.items()}
-                status, body = next(answer for start, answer in door.answers.items() if query.startswith(start))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def reply(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        body = request.rfile.read(int(request.headers["Content-Length"])).decode()
+        (query,) = parse_qs(body)["query"]
+        self.asked = {name.lower(): value for name, value in request.headers.items()}
+        return next(answer for start, answer in self.answers.items() if query.startswith(start))
 
     def says(self, beginning: str, result: Any) -> None:
         self.answers[beginning] = (200, json.dumps({"status": "success", "data": {"result": result}}).encode())

@@ -20,6 +20,7 @@ class ProcessTarget:
     """Services of this machine, without containers."""
 
     summary = "a supervised service of this machine, without containers"
+    serves_bundles = True
 
     def preflight(self, order: Order | None) -> Forecast:
         """See the contract."""
