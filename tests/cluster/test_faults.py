@@ -27,10 +27,10 @@ def where(deployed: Namespace) -> tuple[str, ...]:
 
 def test_of_two_deployers_one_is_told(shell: Shell, where: tuple[str, ...], second: str) -> None:
     """The second one ends with its own status and says who deploys, and the first goes on."""
-    one = shell.start("deploy", second, *where)
-    said = read_until(one, "is applied")
-    other = shell("deploy", second, *where, "--set", "replicaCount=3", status=REFUSED)
-    text, rest = one.communicate(timeout=600)
+    with shell.start("deploy", second, *where) as one:
+        said = read_until(one, "is applied")
+        other = shell("deploy", second, *where, "--set", "replicaCount=3", status=REFUSED)
+        text, rest = one.communicate(timeout=600)
     assert one.returncode == 0, said + rest
     assert "is being deployed by" in other.said
     assert text
@@ -41,10 +41,9 @@ def test_a_deployer_that_is_killed_locks_nobody_out(
 ) -> None:
     """What was live answers on, and the next deployment goes through when the Lease has expired."""
     with load(deployed.address()) as clients:
-        one = shell.start("deploy", second, *where, "--set", "logLevel=warning")
-        read_until(one, "is applied")
-        one.kill()
-        one.communicate()
+        with shell.start("deploy", second, *where, "--set", "logLevel=warning") as one:
+            read_until(one, "is applied")
+            one.kill()
         refused = shell("deploy", second, *where, status=REFUSED)
         assert "forgotten after 30 seconds" in refused.said
         deployed.await_expired_lease()
@@ -57,8 +56,8 @@ def test_an_api_server_that_dies_in_between_is_waited_for(
     shell: Shell, where: tuple[str, ...], deployed: Namespace, second: str, load: Callable[[str], Load]
 ) -> None:
     """The rollout is watched on when it is back, and proven; clients notice nothing."""
-    with load(deployed.address()) as clients:
-        one = shell.start("deploy", second, *where, "--set", "replicaCount=3")
+    deploying = ("deploy", second, *where, "--set", "replicaCount=3")
+    with load(deployed.address()) as clients, shell.start(*deploying) as one:
         said = read_until(one, "is applied")
         lifecycle.restart_api_server(deployed.cluster.layout)
         _, rest = one.communicate(timeout=600)
@@ -120,10 +119,11 @@ def test_a_rollback_that_fails_says_in_which_state_it_leaves(
     """With the record of every earlier revision gone, the old pods answer on, and the status says: degraded."""
     missing = f"{cluster.layout.registry}/team/digits:missing"
     records = [item["metadata"]["name"] for item in deployed.get("secrets", "--selector=owner=helm")["items"]]
-    with load(deployed.address()) as clients:
-        one = shell.start("deploy", first, *where, "--image", missing)
+    # Helm has forgotten the oldest of them by itself.
+    deleted = ("delete", "secret", *records, f"--namespace={deployed.name}", "--ignore-not-found")
+    with load(deployed.address()) as clients, shell.start("deploy", first, *where, "--image", missing) as one:
         said = read_until(one, "is applied")
-        cluster.kubectl("delete", "secret", *records, f"--namespace={deployed.name}")
+        cluster.kubectl(*deleted)
         _, rest = one.communicate(timeout=600)
     assert one.returncode == DEGRADED, said + rest
     assert "Going back failed, too" in rest

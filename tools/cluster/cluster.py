@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from tools.cluster import control_plane, machine, monitoring, node, programs
+from tools.cluster import control_plane, machine, monitoring, names, node, programs
 from tools.cluster.credentials import write_credentials
 from tools.cluster.daemons import Daemon, DaemonFailed, await_that, crash, start, stop_all
 from tools.cluster.journal import Journal
@@ -138,7 +138,10 @@ def _start(layout: Layout) -> None:
     run(node.kubelet(layout))
     run(node.kube_proxy(layout))
     _start_monitoring(layout, journal, logs)
+    _apply(layout, names.objects(layout))
+    run(names.name_service(layout))
     await_that("the node is ready", lambda: _node_ready(layout), journal, logs)
+    await_that("names are known", lambda: _answers(names.ready_url(layout)), journal, logs)
     await_that("the API of metrics answers", lambda: _available(layout, "metrics"), journal, logs)
 
 

@@ -16,7 +16,7 @@ USERS: Final = {
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
-    # For what stands in for pods of an administrator's: the operator, Prometheus and the metrics APIs.
+    # For what stands in for pods of an administrator's: the operator, Prometheus, the metrics APIs, CoreDNS.
     "monitoring": ("monitoring", "system:masters"),
     # May do nothing until somebody binds a Role to it: whom the tests deploy as.
     "deployer": ("deployer", ""),

@@ -14,6 +14,9 @@ LINK: Final = "nimify-node0"
 NODE_ADDRESS: Final = "10.250.0.1"
 POD_NETWORK: Final = "10.251.0.0/24"
 SERVICE_NETWORK: Final = "10.252.0.0/24"
+DNS_ADDRESS: Final = "10.252.0.10"
+"""Where pods ask for the addresses of names."""
+DOMAIN: Final = "cluster.local"
 CGROUP: Final = "nimify-cluster"
 """Pods live below a group of this name; what runs there is ours."""
 MONITORING: Final = "monitoring"
@@ -36,6 +39,8 @@ _PORTS: Final = (
     "operator",
     "metrics",
     "custom_metrics",
+    "dns",
+    "dns_ready",
 )
 
 

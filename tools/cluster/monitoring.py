@@ -16,6 +16,7 @@ from typing import Any, Final
 from tools.cluster.daemons import Daemon
 from tools.cluster.layout import MONITORING, NODE_ADDRESS, Layout
 from tools.cluster.programs import program, prometheus_version
+from tools.cluster.services import service
 
 INSTANCE: Final = "nimify"
 KINDS: Final = ("prometheuses", "servicemonitors", "podmonitors", "probes", "prometheusrules")
@@ -94,24 +95,11 @@ def objects(layout: Layout) -> list[dict[str, Any]]:
 
 def api_objects(name: str, layout: Layout) -> list[dict[str, Any]]:
     """What lets the API server pass on requests to a daemon of ours."""
-    metadata = {"name": name, "namespace": MONITORING}
     group, version = _APIS[name].split("/")
     authority = (layout.state / "pki" / "ca.crt").read_bytes()
+    port = layout.ports[name.replace("-", "_")]
     return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"ports": [{"name": "https", "port": _SERVICE_PORT, "protocol": "TCP"}]},
-        },
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {**metadata, "labels": {"kubernetes.io/service-name": name}},
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
-            "ports": [{"name": "https", "port": layout.ports[name.replace("-", "_")], "protocol": "TCP"}],
-        },
+        *service(name, MONITORING, [("https", "TCP", _SERVICE_PORT, port)]),
         {
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
@@ -122,7 +110,7 @@ def api_objects(name: str, layout: Layout) -> list[dict[str, Any]]:
                 "groupPriorityMinimum": 100,
                 "versionPriority": 100,
                 "caBundle": base64.b64encode(authority).decode("ascii"),
-                "service": {**metadata, "port": _SERVICE_PORT},
+                "service": {"name": name, "namespace": MONITORING, "port": _SERVICE_PORT},
             },
         },
     ]

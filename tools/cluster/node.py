@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from tools.cluster.daemons import Daemon
-from tools.cluster.layout import CGROUP, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_NETWORK, Layout
+from tools.cluster.layout import (
+    CGROUP,
+    DNS_ADDRESS,
+    DOMAIN,
+    NODE,
+    NODE_ADDRESS,
+    PAUSE_IMAGE,
+    POD_NETWORK,
+    Layout,
+)
 from tools.cluster.machine import CNI_NETWORK
 from tools.cluster.programs import program
 
@@ -99,6 +108,8 @@ def kubelet(layout: Layout) -> Daemon:
         "oomScoreAdj": 0,
         "makeIPTablesUtilChains": False,
         "resolvConf": "",
+        "clusterDNS": [DNS_ADDRESS],
+        "clusterDomain": DOMAIN,
         "podLogsDir": str(layout.state / "pod-logs"),
         "volumePluginDir": str(layout.state / "kubelet" / "plugins"),
         # This machine's disk is others' as well: only a full one is a reason to evict.

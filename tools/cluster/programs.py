@@ -19,6 +19,7 @@ _OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator"
 _PROMETHEUS: Final = "github.com/prometheus/prometheus"
 _METRICS_SERVER: Final = "sigs.k8s.io/metrics-server"
 _ADAPTER: Final = "sigs.k8s.io/prometheus-adapter"
+_COREDNS: Final = "github.com/coredns/coredns"
 _KEDA: Final = ("github.com/kedacore/keda/v2", "v2.20.2", "h1:SR60v8uIcelbveS8n/1jcl8tLdBBIbHMxmdOHw8tKqA=")
 """Built from nothing here: only the definition of its resources is taken. The module, its release and its hash."""
 
@@ -53,6 +54,7 @@ COMMANDS: Final = {
     ),
     "metrics-server": GoProgram(f"{_METRICS_SERVER}/cmd/metrics-server", _METRICS_SERVER, "monitoring"),
     "prometheus-adapter": GoProgram(f"{_ADAPTER}/cmd/adapter", _ADAPTER, "custom-metrics"),
+    "coredns": GoProgram(".", _COREDNS, "dns"),
 }
 DEFINITIONS: Final = {
     "prometheus-operator": "example/prometheus-operator-crd",
