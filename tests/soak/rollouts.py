@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--restarts", action="store_true", help="of the workers by SIGHUP, instead of releases")
     options = parser.parse_args()
     kind = "restart" if options.restarts else "rollout"
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a service that nohup started would take no notice of it
     started_s, codes = time.monotonic(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
