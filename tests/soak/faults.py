@@ -1,6 +1,6 @@
 """A long load with faults in between, after which the service is what it was before: `make soak`.
 
-    python -m tests.soak.faults [--minutes 30] [--clients 16] [--workers 2] [--seed 1] [--drift 0.5]
+    python -m tests.soak.faults [--minutes 30] [--clients 16] [--workers 2] [--seed 1] [--drift 0.1]
 
 Clients of HTTP and gRPC ask without a pause and compare every answer with ONNX Runtime's own. Meanwhile workers are
 killed, clients are slow, vanish in the middle of a body, or send nonsense. Printed is what was lost, and how memory,
@@ -77,7 +77,12 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--drift", type=float, default=0.5, help="how much the 99th percentile may grow, as a part")
+    parser.add_argument(
+        "--drift",
+        type=float,
+        default=0.1,
+        help="how much the 99th percentile may grow, as a part; a busy machine wants more",
+    )
     options = parser.parse_args()
     random, course, done = Random(options.seed), Course(), Counter[str]()
     with tempfile.TemporaryDirectory() as name:
