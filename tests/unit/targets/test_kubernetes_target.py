@@ -388,6 +388,26 @@ def test_an_unschedulable_pod_is_given_time() -> None:
     assert "more memory than its limit" in second.message
 
 
+@pytest.mark.parametrize(
+    ("said", "patient"),
+    [
+        ('pods is forbidden: User "replicaset-controller" cannot create resource "pods" in API group ""', True),
+        ('pods "tiny-1" is forbidden: exceeded quota: full, requested: pods=1', False),
+        ('pods "tiny-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true', False),
+    ],
+    ids=["no-roles-read-yet", "quota", "policy"],
+)
+def test_an_api_server_that_has_just_started_is_given_time(said: str, patient: bool) -> None:
+    """It refuses even the cluster's own controllers until it has read who may what; a quota stays what it is."""
+    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": said}
+    deployment = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": [failed]}}
+
+    (trouble,) = troubles(deployment, [])
+
+    assert (trouble.patience_s > 0) is patient
+    assert said in trouble.message
+
+
 def test_kinds_are_read_off_manifests() -> None:
     """Each document counts once, quoted or not; text that looks like a kind further in does not."""
     manifests = (

@@ -21,6 +21,9 @@ _HOPELESS: Final = {
     "CrashLoopBackOff": "it ends again and again",
 }
 """Reasons of a waiting container that do not go away by waiting."""
+_KNOWS_NO_ROLES: Final = "cannot create resource"
+"""In the message for a pod that was not made: an API server that has just started has yet to read who may what, and
+refuses even the controllers of the cluster. A quota or a policy says something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,10 @@ def troubles(deployment: Document, pods: Sequence[Document]) -> Iterator[Trouble
     failure = _condition(deployment, "ReplicaFailure")
     if failure.get("status") == "True":
         # A quota, or an admission policy that forbids the pod.
-        yield Trouble(str(failure.get("reason", "ReplicaFailure")), f"no pod can be made: {failure.get('message', '')}")
+        said = str(failure.get("message", ""))
+        patience_s = 60.0 if _KNOWS_NO_ROLES in said else 0.0
+        reason = str(failure.get("reason", "ReplicaFailure"))
+        yield Trouble(reason, f"no pod can be made: {said}", patience_s=patience_s)
     progressing = _condition(deployment, "Progressing")
     if progressing.get("status") == "False":
         yield Trouble(str(progressing.get("reason")), "it made no progress within its deadline")

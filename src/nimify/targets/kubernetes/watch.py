@@ -103,7 +103,7 @@ class RolloutWatch:
         """
         since_s = self._since_s.setdefault((trouble.pod, trouble.reason), time.monotonic())
         if time.monotonic() - since_s < trouble.patience_s:
-            self._say(trouble.pod, f"{trouble.pod}: {trouble.message}.")
+            self._say(trouble.pod, f"{trouble.pod or 'The Deployment'}: {trouble.message.rstrip('.')}.")
             return
         where = f"Pod {trouble.pod}" if trouble.pod else "The Deployment"
         probed = self._probe_failure(trouble.pod) if trouble.restarted else ""
