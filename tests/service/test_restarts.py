@@ -306,8 +306,7 @@ def test_a_second_signal_while_the_old_process_drains_hurries_all(
     service.process.send_signal(signal.SIGHUP)
     took_over = "a new process takes over" if workers == "1" else "a new worker takes over"
     eventually(_says(service, took_over), timeout_s=PATIENCE_S)
-    for signals in (1, 2):
-        service.process.send_signal(number)
-        if signals == 1:
-            eventually(lambda: service.log.read_text().count(" stopping ") >= 2, timeout_s=PATIENCE_S)
+    service.process.send_signal(number)
+    eventually(lambda: service.log.read_text().count(" stopping ") >= 2, timeout_s=PATIENCE_S)
+    service.process.send_signal(number)
     assert service.process.wait(PATIENCE_S) == 0

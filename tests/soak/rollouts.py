@@ -33,7 +33,8 @@ def main() -> int:
     parser.add_argument("--restarts", action="store_true", help="of the workers by SIGHUP, instead of releases")
     options = parser.parse_args()
     kind = "restart" if options.restarts else "rollout"
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a service that nohup started would take no notice of it
+    if options.restarts:  # a service that nohup started would take no notice of its signal
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     started_s, codes = time.monotonic(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

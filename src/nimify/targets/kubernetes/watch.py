@@ -102,10 +102,10 @@ class RolloutWatch:
             RolloutFailed: It did.
         """
         since_s = self._since_s.setdefault((trouble.pod, trouble.reason), time.monotonic())
-        if time.monotonic() - since_s < trouble.patience_s:
-            self._say(trouble.pod, f"{trouble.pod or 'The Deployment'}: {trouble.message.rstrip('.')}.")
-            return
         where = f"Pod {trouble.pod}" if trouble.pod else "The Deployment"
+        if time.monotonic() - since_s < trouble.patience_s:
+            self._say(trouble.pod, f"{where}: {trouble.message.rstrip('.')}.")
+            return
         probed = self._probe_failure(trouble.pod) if trouble.restarted else ""
         evidence = self.cluster.pod_log(trouble.pod, previous=trouble.restarted) if trouble.pod else ()
         if trouble.reason == "ProgressDeadlineExceeded":
