@@ -38,6 +38,11 @@ class TritonPythonModel:
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.texts = {tensor["name"] for tensor in config["input"] if tensor["data_type"] == "TYPE_STRING"}
         self.outputs = [tensor["name"] for tensor in config["output"]]
+        # What the model does not have is refused here, as the backend that this stands in for does. Left to the warm-up
+        # it would be an exception in a run, on which this Triton now and then ends with SIGSEGV.
+        there = {tensor.name for tensor in self.session.get_outputs()}
+        if unknown := sorted(set(self.outputs) - there):
+            raise ValueError(f"the model has no outputs {unknown}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run what was merged, and hand each request its rows."""
