@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.triton
 
 PROGRAM: Final = Path(__file__).parents[2] / ".tools/perf-analyzer/perf_analyzer"
-REQUESTS: Final = 60
+WINDOWS: Final = ("--measurement-interval", "500", "--max-trials", "3", "--stability-percentage", "999")
+"""Three windows of half a second, whatever they show. Told a number of requests, it now and then waits for ever: for
+those that were answered before it began to count."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def test_perf_analyzer_measures_the_service(
     done = subprocess.run(
         [
             str(PROGRAM), "-m", "tiny", "-u", address, "-i", protocol, "--concurrency-range", "2",
-            "--request-count", str(REQUESTS), "--profile-export-file", str(tmp_path / "profile.json"), *options,
+            *WINDOWS, "--profile-export-file", str(tmp_path / "profile.json"), *options,
         ],
         capture_output=True,
         stdin=subprocess.DEVNULL,
@@ -60,12 +62,12 @@ def test_perf_analyzer_measures_the_service(
     told = re.search(r"Successful request count: (\d+)", done.stdout)
     assert told, done.stdout
     after = _counts(service)
-    assert after["success"] - before["success"] >= REQUESTS
-    assert int(told[1]) > 0  # those under way when it first looks are not in its window
-    assert after["fail"] == before["fail"]
     profile = json.loads((tmp_path / "profile.json").read_bytes())
     requests = profile["experiments"][0]["requests"]
-    assert len(requests) >= REQUESTS
+    assert after["success"] - before["success"] >= max(int(told[1]), len(requests))
+    assert after["fail"] == before["fail"]
+    assert int(told[1]) > 0
+    assert len(requests) > 0
     assert all(request["response_timestamps"] for request in requests)
 
 

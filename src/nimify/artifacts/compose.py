@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nimify.artifacts.artifact import Artifact
-from nimify.artifacts.image import image_tag
+from nimify.artifacts.image import CACHE_FOLDER, image_tag
 from nimify.artifacts.monitoring.dashboard import DASHBOARD_FILE
 from nimify.artifacts.monitoring.monitoring import prometheus_for
 from nimify.artifacts.monitoring.rules import RULES_FILE
@@ -64,7 +64,7 @@ def _service(plan: ServicePlan) -> dict[str, Any]:
         "ports": [f"127.0.0.1:{port}:{port}" for port in (HTTP_PORT, GRPC_PORT)],
         **_HARDENED,
         # Writable by any user, as the one above may be changed.
-        "tmpfs": ["/tmp:mode=1777", "/opt/nim/.cache:mode=1777"],  # noqa: S108
+        "tmpfs": ["/tmp:mode=1777", f"{CACHE_FOLDER}:mode=1777"],  # noqa: S108
         "mem_limit": plan.value("deployment.memory_limit"),
         # A habit and no decision: far more than a service has threads, and an end to a fork bomb.
         "pids_limit": 4096,

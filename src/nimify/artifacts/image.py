@@ -1,4 +1,4 @@
-"""How the generated files of every target name the service's image."""
+"""What the generated files of every target know of the service's image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 from nimify.serving.spec import ServiceSpec
 
+CACHE_FOLDER: Final = "/opt/nim/.cache"
+"""Where the service keeps what outlives it; beside /tmp the only place that must be writable."""
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nimify.artifacts.artifact import Artifact
-from nimify.artifacts.image import image_tag
+from nimify.artifacts.image import CACHE_FOLDER, image_tag
 from nimify.artifacts.pod import (
     container_resources,
     liveness_probe,
@@ -80,14 +80,11 @@ def _container(plan: ServicePlan) -> dict[str, Any]:
         "name": "kserve-container",
         "image": f"{service.name}:{image_tag(service)}",
         "ports": [{"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"}],
-        "env": [
-            {"name": "PROTOCOL", "value": "v2"},  # which protocol a custom predictor speaks; KServe takes v1 otherwise
-            {"name": "NIM_CACHE_PATH", "value": "/model-store"},
-        ],
+        "env": [{"name": "PROTOCOL", "value": "v2"}],  # what a custom predictor speaks; KServe takes v1 otherwise
         "resources": container_resources(plan),
         "securityContext": restricted_container(),
         "startupProbe": startup_probe(plan, HTTP_PORT),
         "readinessProbe": readiness_probe(HTTP_PORT),
         "livenessProbe": liveness_probe(HTTP_PORT),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "cache", "mountPath": "/model-store"}],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "cache", "mountPath": CACHE_FOLDER}],  # noqa: S108
     }

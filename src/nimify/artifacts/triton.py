@@ -15,6 +15,7 @@ from google.protobuf import text_format
 
 from nimify.analysis.analysis import GoldenCase
 from nimify.artifacts.artifact import Artifact
+from nimify.artifacts.image import CACHE_FOLDER
 from nimify.planning.accelerators import NO_GPU
 from nimify.planning.plan import ServicePlan
 from nimify.planning.repository import REPOSITORY
@@ -23,8 +24,8 @@ from nimify.serving.spec import ServiceSpec
 from nimify.tensors import TensorSpec
 
 _HEADER: Final = "# Written by nimify. Change nimify.yaml instead, and run: nimify create\n"
-ENGINE_CACHE: Final = "/opt/nim/.cache/tensorrt"
-"""Where TensorRT keeps its engines between starts: below what NIMs call NIM_CACHE_PATH."""
+ENGINE_CACHE: Final = f"{CACHE_FOLDER}/tensorrt"
+"""Where TensorRT keeps its engines between starts: on the volume that the chart and KServe mount."""
 _BACKENDS: Final = {"onnxruntime": "onnxruntime"}
 
 

@@ -25,7 +25,8 @@ from nimify.commands.progress_lines import progress_lines
 def rollback(console: Console, /, service: str, *, revision: int | None, **options: Any) -> int:
     """Let an earlier revision answer again; `nimify status` lists them.
 
-    It is proven with the golden requests like a new one, and ends with the same exit codes as `nimify deploy`.
+    It is proven like a new one where its golden requests are on this machine, and only has to become ready elsewhere.
+    The exit codes are those of `nimify deploy`.
     """
     from nimify.core.deployments import DeployedService
 

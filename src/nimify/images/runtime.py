@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nimify.artifacts.image import CACHE_FOLDER
 from nimify.programs import Program, ProgramFailed
 
 LABEL: Final = "io.nimify.proof"
@@ -21,7 +22,6 @@ PIDS: Final = 4096
 """Processes and threads that a service may have."""
 _FILES: Final = 1 << 20
 """Files that it may have open, as Docker's own default has it."""
-_CACHE: Final = "/opt/nim/.cache"
 _START_S: Final = 120.0
 _TAIL: Final = 40
 _LATE_S: Final = 5.0
@@ -42,7 +42,7 @@ def hardened(*, memory_bytes: int, tmp_bytes: int, cache_bytes: int, pids: int) 
         "--read-only",
         # The user may be any, so both are open to all, as /tmp is everywhere.
         f"--tmpfs=/tmp:rw,noexec,nosuid,nodev,mode=1777,size={tmp_bytes}",
-        f"--tmpfs={_CACHE}:rw,nosuid,nodev,mode=1777,size={cache_bytes}",
+        f"--tmpfs={CACHE_FOLDER}:rw,nosuid,nodev,mode=1777,size={cache_bytes}",
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
         f"--pids-limit={pids}",

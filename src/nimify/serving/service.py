@@ -37,7 +37,7 @@ def run(bundle: Path, settings: ServiceSettings, *, announce: Callable[[ServiceS
         announce: Told of the service and its URL once the address is its own, before the model is loaded.
 
     Returns:
-        0 when every request was answered, 8 when some were not when their grace was over.
+        0 when every request was answered, 8 when some were not when their grace was over or the engine hung.
 
     Raises:
         BundleDamaged: The bundle cannot be read, or a file does not match its digest or the signature.

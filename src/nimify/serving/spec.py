@@ -116,7 +116,7 @@ class ServiceSpec:
         api: What `/v1/infer` takes and gives: the signature as the pipeline maps it.
         max_batch_size: Most rows in one run of the engine; 0 when requests must not be merged.
         max_queue_delay_us: How long a request may wait for company, in microseconds; 0: never.
-        threads: Threads inside the engine; 0: as many as the process may use.
+        threads: Threads inside the engine; 0: as many as the service has CPUs, shared among its workers.
         collectors: What adds metrics of the owner's own to `/v1/metrics`.
         instances: Copies of the model in one replica; the embedded engine runs each in a process of its own.
         data_dependent: Whether the values of an input, and not only its shape, may decide how long a run takes.

@@ -16,6 +16,7 @@ from nimify.artifacts.artifact import Artifact
 from nimify.artifacts.compose import compose
 from nimify.artifacts.kserve import inference_service
 from nimify.artifacts.nim_operator import nim_service
+from nimify.artifacts.triton import ENGINE_CACHE
 from nimify.config import EXTRAS
 
 Prepare = Callable[..., Any]
@@ -114,7 +115,9 @@ def test_the_predictor_is_a_valid_restricted_pod(kind: str, prepare: Prepare) ->
     assert security["runAsNonRoot"]
     assert security["readOnlyRootFilesystem"]
     assert security["capabilities"] == {"drop": ["ALL"]}
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in predictor["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in predictor["volumes"]}
+    assert ENGINE_CACHE.startswith(f"{mounts['cache']}/")  # nothing else can be written to
 
 
 @each_plan

@@ -19,7 +19,7 @@ def check_kubernetes_schemas(bundle: Bundle) -> CheckResult:
         return skipped(
             _NAME,
             f"{WHAT_IS_RENDERED} was not read, because the Python package kubernetes-validate is not installed.",
-            "Install it with: pip install 'nimify[validate]'",
+            "Install it with: pip install 'nimify-anything[validate]'",
         )
     if HELM.path is None:
         return HELM.missing(_NAME, WHAT_IS_RENDERED)

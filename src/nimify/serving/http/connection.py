@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection: a small protocol class on the llhttp parser.
 
 Its size is the point. A generic server passes every request through several layers and tasks; here a request is
-parsed, handled and answered by plain calls in the event-loop turn in which its last byte arrives. Measured, that costs
-a quarter of an ASGI server's time (docs/adr/0002-own-http-protocol.md). It also owns the deadlines that such servers
+parsed and handed on by plain calls in the event-loop turn in which its last byte arrives. Measured, that costs a
+quarter of an ASGI server's time (docs/adr/0002-own-http-protocol.md). It also owns the deadlines that such servers
 lack: for headers, for the body, for an idle connection and for a client that does not read its answer.
 
 Requests on one connection are answered one at a time and in order; pipelined ones wait.

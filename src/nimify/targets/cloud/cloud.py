@@ -90,7 +90,7 @@ class Cloud(Protocol):
         ...
 
     def by_hand(self, release: Release, state: State) -> Sequence[str]:
-        """The commands that do what `bring` does, as a person types them."""
+        """The commands that bring a release and switch to it, as a person types them."""
         ...
 
     def check_signed_in(self) -> None:

@@ -1,6 +1,7 @@
 """The `cloud-run` target: a service of Google Cloud Run, by a file that `gcloud run services replace` takes.
 
 A new revision gets no traffic at first, and answers under a tag of its own; so it is proven before it is switched to.
+The first one of a service has no other to leave the traffic to, and gets it at once.
 The namespace is `PROJECT/REGION`, or the region.
 """
 

@@ -1,4 +1,4 @@
-"""From an order to a release that answers: applied, watched, proven in a new pod, and undone when it fails."""
+"""From an order to a release that answers: applied, watched, proven in new pods, and undone when it fails."""
 
 from __future__ import annotations
 
