@@ -81,7 +81,7 @@ test-monitoring: $(VENV)/.ready ## rules and dashboard, by the real Prometheus; 
 
 test-container: $(VENV)/.ready .tools/triton/.ready ## images and the docker target, by real engines and a real registry; as root, on Debian
 	$(BIN)/python tools/container_engine.py install
-	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest -m container tests/container
+	NIMIFY_REQUIRE=docker $(BIN)/python -m pytest --timeout 1800 -m container tests/container
 
 cluster-build: $(VENV)/.ready tools ## build Kubernetes for test-cluster, once; takes half an hour and more
 	$(BIN)/python tools/container_engine.py install

@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # How long an example may take says something of the machine, not of the code.
 hypothesis.settings.register_profile("any-machine", deadline=None)
-hypothesis.settings.load_profile("any-machine")
+# What lands must not hang on the examples of one day; whoever works on the code sees new ones with each run.
+hypothesis.settings.register_profile("same-examples", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("same-examples" if os.environ.get("CI") else "any-machine")
 
 # What `nohup` and a shell's `&` have us ignore, the programs that we start would ignore, too.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -88,16 +89,53 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> TritonStandIn:
     return TritonStandIn(tmp_path_factory)
 
 
+@dataclass
+class Started:
+    """Processes of services: those of the module whose tests run, and those that modules share."""
+
+    own: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    shared: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def started_services() -> Iterator[Started]:
+    """What is running; nothing is after the session."""
+    started = Started()
+    yield started
+    _end(started.own + started.shared)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_services_of_the_module(started_services: Started) -> Iterator[None]:
+    """End what a module's tests have left running: it would take time and memory from the tests that follow."""
+    yield
+    _end(started_services.own)
+    started_services.own.clear()
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="session")
 def start_service(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, triton: TritonStandIn
-) -> Iterator[ServiceStarter]:
-    """Start `nimify serve BUNDLE [options]` on a free port; every process is ended with the session."""
-    processes: list[subprocess.Popen[bytes]] = []
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    triton: TritonStandIn,
+    started_services: Started,
+) -> ServiceStarter:
+    """Start `nimify serve BUNDLE [options]` on a free port; it ends with the module, or with the session if shared."""
     with_triton = pytestconfig.getoption("--serve-with") == "triton"
 
     def start(
-        bundle: Path, *options: str, wait_ready: bool = True, env: dict[str, str] | None = None
+        bundle: Path,
+        *options: str,
+        wait_ready: bool = True,
+        shared: bool = False,
+        env: dict[str, str] | None = None,
     ) -> RunningService:
         log = tmp_path_factory.mktemp("service") / "log.txt"
         if with_triton:
@@ -111,17 +149,13 @@ def start_service(
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **(env or {})},
             )
-        processes.append(process)
+        (started_services.shared if shared else started_services.own).append(process)
         service = RunningService(_wait_for_url(process, log), process, log)
         if wait_ready:
             wait_until_ready(service)
         return service
 
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    return start
 
 
 def _wait_for_url(process: subprocess.Popen[bytes], log: Path, *, timeout_s: float = 60.0) -> str:
@@ -144,7 +178,7 @@ def wait_until_ready(service: RunningService, *, timeout_s: float = 60.0) -> Non
         try:
             with urllib.request.urlopen(f"{service.url}/v1/health/ready", timeout=5):
                 return
-        except urllib.error.URLError:
+        except OSError:  # refused, cut, or late on a busy machine
             if service.process.poll() is not None:
                 break
             time.sleep(0.02)

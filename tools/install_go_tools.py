@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 LIST: Final = Path(__file__).with_name("go-tools.txt")
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,12 @@ class GoTool:
         }
         # Go calls a program as its folder is called, which need not be its name.
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            subprocess.run([go, "install", "-trimpath", self.package], env={**environment, "GOBIN": place}, check=True)
+            for left in reversed(range(_TRIES)):  # a download may break off; what came before it is kept
+                done = subprocess.run(
+                    [go, "install", "-trimpath", self.package], env={**environment, "GOBIN": place}, check=left == 0
+                )
+                if done.returncode == 0:
+                    break
             (program,) = Path(place).iterdir()
             program.replace(folder / self.name)
         self._note(folder).write_text(self.package, encoding="utf-8")

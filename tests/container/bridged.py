@@ -6,6 +6,7 @@ Needs root, dockerd and iproute2; skips without them, with the reason, and fails
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -17,7 +18,7 @@ from typing import IO, Final
 
 import pytest
 
-_OWN: Final = os.getpid() % 200
+_OWN: Final = secrets.randbelow(200)
 """Tells it from that of another run on this machine."""
 BRIDGE: Final = f"nimifytest{_OWN}"
 SUBNET: Final = f"172.30.{_OWN}.1/24"
@@ -70,10 +71,12 @@ def bridged_engine(folder: Path) -> Iterator[Docker]:
         for container in engine("ps", "--all", "--quiet").split():
             engine("rm", "--force", container)
     finally:
-        if process is not None:
-            process.terminate()
-            process.wait(60)
-        subprocess.run([tool("ip"), "link", "delete", BRIDGE], check=True)
+        try:
+            if process is not None:
+                process.terminate()
+                process.wait(120)
+        finally:
+            subprocess.run([tool("ip"), "link", "delete", BRIDGE], check=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

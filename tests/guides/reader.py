@@ -21,7 +21,7 @@ from tests.guides.sandbox import Sandbox
 from nimify.config import ModelConfig
 from nimify.core.nimifier import Nimifier
 
-COMMAND_S: Final = 280.0
+COMMAND_S: Final = 800.0
 _END_S: Final = 90.0
 _INTERRUPTED: Final = 130
 EXAMPLE: Final = ROOT / "examples" / "digits"

@@ -301,7 +301,7 @@ def served(start_service: Callable[..., RunningService], make_bundle: Callable[.
     def service(kind: str, *options: str, **config: Any) -> RunningService:
         key = f"{kind} {options!r} {sorted(config.items())!r}"
         if key not in running or running[key].process.poll() is not None:
-            running[key] = start_service(make_bundle(kind, **config), *options)
+            running[key] = start_service(make_bundle(kind, **config), *options, shared=True)
         return running[key]
 
     return service

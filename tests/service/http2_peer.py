@@ -11,7 +11,7 @@ import hpack
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 def message(content: bytes, *, flag: int = 0) -> bytes:

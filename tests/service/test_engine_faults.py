@@ -131,7 +131,7 @@ def test_an_engine_that_hangs_is_given_up(
     service = start_faulty("--workers", "2", "--request-timeout", "5s")
     assert ask(service, "POST", "/v1/infer", give(Order.HANG)).status == 504
     assert ask(service, "GET", "/v1/health/live").status == 200
-    eventually(lambda: _answers(ask, service), what="the other worker's answer", timeout_s=30)
+    eventually(lambda: _answers(ask, service), what="the other worker's answer", timeout_s=120)
     eventually(lambda: _restarts(scrape, service) == 1, what="a replacement", timeout_s=120)
     assert "the engine hangs" in service.log.read_text()
     for _ in range(20):

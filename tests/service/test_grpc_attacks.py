@@ -43,7 +43,7 @@ GOOD = service_pb2.ModelInferRequest(
 def service(start_service: Callable[..., RunningService], make_bundle: Callable[..., Path]) -> RunningService:
     """A service with short deadlines."""
     return start_service(
-        make_bundle("tiny"), "--header-timeout", "3s", "--body-timeout", "3s", "--max-body-size", "1MiB"
+        make_bundle("tiny"), "--header-timeout", "3s", "--body-timeout", "10s", "--max-body-size", "1MiB"
     )
 
 
@@ -254,7 +254,7 @@ def test_a_client_that_does_not_read_is_cut_off(
     from nimify.testing import models
 
     bundle = make_bundle_of("wide", models.identity("FP32", ("batch", "n")), batching={"max_batch_size": 0})
-    running = start_service(bundle, "--body-timeout", "1s")
+    running = start_service(bundle, "--body-timeout", "5s")
     with grpc.insecure_channel(running.grpc_address) as channel:
         metadata = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelMetadata",

@@ -519,6 +519,7 @@ def test_a_thousand_idle_connections_do_not_disturb_others(
 ) -> None:
     """Good requests are answered meanwhile, and the descriptors come back."""
     service = served("tiny")
+    _assert_serves(ask, service)  # what it then keeps open, it keeps
     files = open_files(service.process.pid)
     wires = [dial(service) for _ in range(1000)]
     try:
@@ -622,7 +623,8 @@ def test_a_slow_client_is_cut_off_in_time(
             assert answer.status == 200
         started_s = time.monotonic()
         while drip and time.monotonic() - started_s < 0.5:
-            assert wire.send(drip)
+            if not wire.send(drip):
+                break  # a busy machine was away so long that the deadline is over
             time.sleep(0.05)
         answer = wire.answer()
         assert (answer.status if answer else None) == status
@@ -642,7 +644,7 @@ def test_a_client_that_does_not_read_is_cut_off(
 ) -> None:
     """An answer that nobody takes does not hold its connection for ever."""
     service = served("tiny", limits=IMPATIENT)
-    eventually(lambda: ask(service, "GET", "/v2/health/live").status == 200)
+    _assert_serves(ask, service)  # what it then keeps open, it keeps
     files = open_files(service.process.pid)
     with dial(service, receive_buffer=4096) as wire:
         identifier = b"i" * (3 * MIB)

@@ -71,7 +71,7 @@ def test_no_request_is_lost_when_workers_are_restarted(
     workers: str, start_service: StartService, make_bundle_of: Callable[..., Path], eventually: Eventually
 ) -> None:
     """Three times under HTTP and gRPC; the service keeps its process id, and ends in order."""
-    service = start_service(make_bundle_of("keyed", keyed_model()), "--workers", workers, "--drain", "0.5")
+    service = start_service(make_bundle_of("keyed", keyed_model()), "--workers", workers, "--drain", "3")
     with BackgroundLoad(
         Oracle(keyed_model()), lambda: mixed_clients(service.port, service.grpc_address, count=8)
     ) as load:

@@ -21,7 +21,7 @@ def test_no_request_is_lost_when_releases_take_over_from_each_other(
     """The old one is told to stop by SIGTERM while HTTP and gRPC go on, and ends in order."""
     bundle = make_bundle_of("keyed", keyed_model())
     with (
-        Rollouts(bundle, tmp_path, "--drain", "0.5", "--workers", "2") as rollouts,
+        Rollouts(bundle, tmp_path, "--drain", "3", "--workers", "2") as rollouts,
         BackgroundLoad(
             Oracle(keyed_model()), lambda: mixed_clients(rollouts.port, rollouts.grpc_address, count=CLIENTS)
         ) as load,

@@ -51,13 +51,16 @@ class TritonPythonModel:
         return self._run(requests)
 
     def _run(self, requests: list[Any]) -> list[Any]:
-        parts = {name: [self._array(request, name) for request in requests] for name in self.inputs}
         try:
-            feeds = {name: np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for name, arrays in parts.items()}
-            results = self.session.run(self.outputs, feeds)
+            return self._responses(requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, these requests fail with it
-            # An error of its own for each: a shared one crashes the server.
+            # An error of its own for each: a shared one crashes the server, and one that leaves `execute` may.
             return [triton.InferenceResponse(error=triton.TritonError(str(error))) for _ in requests]
+
+    def _responses(self, requests: list[Any]) -> list[Any]:
+        parts = {name: [self._array(request, name) for request in requests] for name in self.inputs}
+        feeds = {name: np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for name, arrays in parts.items()}
+        results = self.session.run(self.outputs, feeds)
         if not self.batched:
             return [self._response([np.atleast_1d(result) for result in results])]
         responses, position = [], 0

@@ -29,7 +29,7 @@ NOT_WITH_TRITON: Final = {
     "test_a_client_that_leaves_takes_its_request": "the same",
     "test_metrics_count_what_happened": "counts runs at once; Triton's statistics are read twice a second",
     "test_json_logs_parse_and_cannot_be_forged": "waits for an error that the embedded engine logs",
-    "test_a_starting_service_describes_itself": "its model is slow to warm up only in the embedded engine",
+    "test_a_starting_service": "its model is slow to warm up only in the embedded engine",
     "test_nims_variables_are_honoured": "asks for several workers, which Triton excludes",
     "test_connections_leave_nothing_behind": "connections to Triton are kept for the next requests",
     "test_a_load_that_fails_while_stopping": "makes a model file that cannot be copied",

@@ -109,9 +109,9 @@ def test_a_deadline_in_the_queue_is_kept(
 ) -> None:
     """A client's own timeout ends its wait with 504, whether it waits here or in Triton's queue."""
     service = start_triton(make_lookup(batching={"max_batch_size": rows}))
-    with ThreadPoolExecutor(24) as pool:
-        patient = [pool.submit(_look_up, service, index) for index in range(16)]
+    with ThreadPoolExecutor(128) as pool:
+        patient = [pool.submit(_look_up, service, index) for index in range(128)]
         eventually(lambda: _metric(service, "nv_inference_pending_request_count") > 4, what="a queue")
         status, text = _look_up(service, 7, timeout=1000)
         assert (status, text) == (504, "The request's deadline passed while it was queued.")
-        assert [future.result() for future in patient] == [(200, float(index + ADDED)) for index in range(16)]
+        assert [future.result() for future in patient] == [(200, float(index + ADDED)) for index in range(128)]

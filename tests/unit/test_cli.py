@@ -287,8 +287,9 @@ def test_a_signal_during_create_leaves_nothing(
         env={**os.environ, "TMPDIR": str(temporary)},
         start_new_session=True,
     )
-    # Any moment will do, but for the first tenths, when Python itself is still starting and knows no signals.
-    _wait_for_module(process.pid, "numpy")
+    # Any moment will do, but for the start: Python itself knows no signals then, and while it imports modules it may
+    # swallow the exception that one raises. The trial of the model is a process of its own, and lasts.
+    _wait_for_child(process.pid)
     time.sleep(pause_s)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -301,10 +302,11 @@ def test_a_signal_during_create_leaves_nothing(
     assert list(temporary.iterdir()) == []
 
 
-def _wait_for_module(pid: int, name: str) -> None:
-    """Until a process has mapped a library, so until it is past its start."""
+def _wait_for_child(pid: int) -> None:
+    """Until a process has started another one."""
     deadline_s = time.monotonic() + 60
-    while name not in Path(f"/proc/{pid}/maps").read_text() and time.monotonic() < deadline_s:
+    while not any(children.read_text() for children in Path(f"/proc/{pid}/task").glob("*/children")):
+        assert time.monotonic() < deadline_s
         time.sleep(0.02)
 
 

@@ -27,6 +27,8 @@ INLINE_LIMIT_S: Final = 0.0005
 _WARMUP_LENGTHS: Final = (8, 1, 16, 64, 224)
 """What free axes are set to, in this order, until the model accepts it."""
 _WARMUP_RUNS: Final = 3
+_SURELY_LONG_S: Final = 0.1
+"""What else the machine does holds up no run for so long."""
 
 
 class ServedModel:
@@ -134,11 +136,19 @@ class ServedModel:
         return None
 
     def _full_batch_s(self, engine: Engine, length: int) -> float | None:
-        # The first run paid for set-up, the second tells. Full batches of a slow model would only delay the start.
-        if not self._is_bounded() or _timed(engine, self.spec, 1, length) > INLINE_LIMIT_S:
+        # The first run paid for set-up, the next tell. Full batches of a slow model would only delay the start.
+        if not self._is_bounded() or not self._is_short(engine, length):
             return None
         rows = max(self.spec.max_batch_size, 1)
         return min(_timed(engine, self.spec, rows, length) for _ in range(_WARMUP_RUNS))
+
+    def _is_short(self, engine: Engine, length: int) -> bool:
+        """Whether one row is; what else the machine does may hold up a run, but hardly each of them."""
+        for _ in range(_WARMUP_RUNS):
+            run_s = _timed(engine, self.spec, 1, length)
+            if run_s <= INLINE_LIMIT_S or run_s > _SURELY_LONG_S:
+                return run_s <= INLINE_LIMIT_S
+        return False
 
     def _is_bounded(self) -> bool:
         """Whether a request cannot make the model work longer than the warm-up did."""

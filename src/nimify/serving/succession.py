@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What a process that watches others waits for."""
+_LAST_TURN_S: Final = 0.01
 NOT_REPLACED: Final = "a new process could not be started; the one that serves goes on"
 TAKES_OVER: Final = "a new process takes over"
 
@@ -122,17 +123,18 @@ class Succession:
         stop.pass_on(tell)
         return True
 
-    def hold_signals(self, *, again: bool) -> None:
+    async def hold_signals(self, stop: StopSignals) -> None:
         """Keep signals for the keeper: the event loop that would have received them is going to end.
 
         They are noted, and not blocked: a thread that does not block them would take them, and they would be lost.
 
         Args:
-            again: Whether a restart was asked for once more since another process has taken over.
+            stop: What the event loop has received, among it whether to restart once more.
         """
         if self._successor is None:
             return
-        self._held += [signal.SIGHUP] if again else []
+        await asyncio.sleep(_LAST_TURN_S)  # what came since the loop last turned would be forgotten with its handlers
+        self._held += [signal.SIGHUP] if stop.restart.is_set() else []
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)

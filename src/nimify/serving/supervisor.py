@@ -138,12 +138,11 @@ class Supervisor:
 
     def _ended_while_replacing(self, pid: int, slot: int, code: int) -> bool:
         """Take note of the end of a worker that takes part in a replacement; whether it did."""
+        is_restarted = pid == self._leaving and not self._old
         if pid == self._leaving:
             self._leaving = None
             if code:
                 self._log.warning("a worker that was replaced ended badly", worker=self._numbers[slot], code=code)
-            if not self._old:
-                self._tell_restarted()
         elif pid == self._outgoing:
             self._outgoing = None
             self._log.error("a worker died while it was being replaced", worker=self._numbers[slot], cause=_cause(code))
@@ -161,6 +160,8 @@ class Supervisor:
             return False
         self._context.registry.vacate(slot)
         self._spare_slot = slot
+        if is_restarted:
+            self._tell_restarted()
         return True
 
     # --- the ends of workers ------------------------------------------------------------------------------------

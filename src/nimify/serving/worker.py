@@ -140,7 +140,7 @@ class _Worker:
         self._collection.close()
         files.close()
         fronts.close()
-        self.succession.hold_signals(again=stop.restart.is_set())
+        await self.succession.hold_signals(stop)
         return EXIT_UNFINISHED if unfinished else 0
 
     async def _until_told_to_go(self, stop: StopSignals) -> bool:

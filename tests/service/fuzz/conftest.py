@@ -24,7 +24,7 @@ def campaign() -> Campaign:
     return Campaign.from_environment(surfaces=SURFACES)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def attacked(start_service: Callable[..., RunningService], make_bundle_of: Callable[..., Path]) -> RunningService:
     """`x` FP32[batch, n] and `words` BYTES[batch, m] to `y` = 2 x and `said` = words; with short deadlines."""
     graph = GraphBuilder("fuzzed")
@@ -38,7 +38,7 @@ def attacked(start_service: Callable[..., RunningService], make_bundle_of: Calla
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def judges(attacked: RunningService) -> dict[str, HttpJudge | GrpcJudge]:
     """Who judges the answers, by surface."""
     return {

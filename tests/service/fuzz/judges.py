@@ -134,7 +134,8 @@ class GrpcJudge:
         """Send a case and judge what comes back."""
         host, _, port = self._address.rpartition(":")
         waits = _leaves_waiting(b"".join(case.pieces))
-        with socket.create_connection((host, int(port)), timeout=_BRIEFLY_S if waits else HANG_S) as wire:
+        with socket.create_connection((host, int(port)), timeout=HANG_S) as wire:
+            wire.settimeout(_BRIEFLY_S if waits else HANG_S)
             _send(wire, Case(case.surface, (*case.pieces, frames.frame(frames.PING, 0, 0, _PROBE))))
             _judge_frames(wire, waits=waits)
         with Peer(self._address) as honest:

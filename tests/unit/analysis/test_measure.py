@@ -37,7 +37,7 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Analys
 
 
 def _job(analysis: Analysis, largest: int, **options: Any) -> SweepJob:
-    options = {"engine": "onnxruntime", "threads": 1, "budget_s": 0.5, **options}
+    options = {"engine": "onnxruntime", "threads": 1, "budget_s": 5.0, **options}
     return SweepJob(analysis.model, "model.onnx", inputs=analysis.golden[0].inputs, largest=largest, **options)
 
 

@@ -40,7 +40,7 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
     return make_bundle("digits")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(start_service: ServiceStarter, bundle: Path) -> RunningService:
     return start_service(bundle)
 

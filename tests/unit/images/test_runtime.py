@@ -32,7 +32,7 @@ def test_a_container_that_comes_to_be_after_an_interrupt_is_removed(tmp_path: Pa
 cd {tmp_path}
 echo "$1" >> calls
 case "$1" in
-run) (sleep 1; touch container; touch made) >/dev/null 2>&1 & kill -INT $PPID; exec sleep 0.1 ;;
+run) (sleep 1; touch container; touch made) >/dev/null 2>&1 & sleep 0.2; kill -INT $PPID; exec sleep 0.1 ;;
 inspect) test -e container && echo '{{"Running": true}}' ;;
 rm) rm container ;;
 esac

@@ -49,8 +49,8 @@ def test_a_service_without_metrics_is_measured_without_them(service: MannersServ
 
 def test_an_open_loop_sends_at_its_rate(service: MannersService) -> None:
     """The number of requests follows the rate, not the speed of the service."""
-    point = measurement(service, duration_s=1.0).open(200)
-    assert 100 < point.requests < 300
+    point = measurement(service, duration_s=3.0).open(200)
+    assert 300 < point.requests < 900
     assert point.failed == 0
 
 
@@ -74,8 +74,9 @@ def test_an_open_loop_sees_the_waiting_that_a_closed_loop_hides(service: Manners
 def test_each_failure_is_counted_under_its_own_name(service: MannersService, answer: bytes, kind: str) -> None:
     """An answer that is none, a refusal and silence are told apart."""
     service.manners.answer = answer
-    point = measurement(service, timeout_s=30.0 if answer else 0.3).closed(2)
-    assert set(point.failures) == {kind}
+    point = measurement(service, duration_s=2.0, timeout_s=30.0 if answer else 0.5).closed(2)
+    # A machine that is busy elsewhere may not even connect in the time after which silence is one.
+    assert {kind} <= set(point.failures) <= {kind, *([] if answer else ["cannot connect"])}
     assert point.requests == point.failed > 0
     assert point.latencies_s == {}
 
@@ -102,7 +103,7 @@ def test_an_overrun_open_loop_says_that_requests_were_not_sent(service: MannersS
     # Longer than a busy machine takes for it all: a connection that times out gives way to another.
     point = measurement(service, duration_s=0.3, timeout_s=20.0).open(3000)
     assert any(kind.startswith("not sent") for kind in point.failures)
-    assert service.manners.requests <= MAX_CONNECTIONS
+    assert service.manners.requests <= MAX_CONNECTIONS + 1  # and the one for the metrics, which a busy service may miss
 
 
 def test_a_service_that_is_not_there_is_an_error() -> None:

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import io
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -111,6 +113,20 @@ def test_only_a_fast_model_of_known_size_runs_on_the_event_loop(
     """Everything else gets a thread, so that health checks are answered meanwhile."""
     log = load(spec_for(make(), tmp_path, max_batch_size=max_batch_size), tmp_path)
     assert f'runs_on="{place}"' in log
+
+
+def test_a_run_that_the_machine_held_up_does_not_make_a_model_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program had the processor in one of the runs of the warm-up, as on any machine that is busy."""
+    durations, run = iter([0.0, 0.005]), OnnxRuntimeEngine.run
+
+    def held_up(engine: OnnxRuntimeEngine, *arguments: Any) -> Any:
+        time.sleep(next(durations, 0.0))
+        return run(engine, *arguments)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", held_up)
+    assert 'runs_on="event loop"' in load(spec_for(models.tiny(), tmp_path), tmp_path)
 
 
 def test_closing_frees_the_thread(tmp_path: Path) -> None:

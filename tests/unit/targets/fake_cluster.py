@@ -8,6 +8,7 @@ for one time, `kinds` are known beside the usual ones, `calls` is what was asked
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 FILE: Final = Path(os.environ["FAKE_CLUSTER"])
+LOCK: Final = FILE.with_suffix(".lock").open("w")
+fcntl.flock(LOCK, fcntl.LOCK_EX)  # the Lease is renewed beside everything else
 STATE: Final[dict[str, Any]] = json.loads(FILE.read_text())
 KINDS: Final = {"/api/v1": ["Service", "ServiceAccount"], "/apis/apps/v1": ["Deployment"]}
 LABELS: Final = {"app.kubernetes.io/name": "tiny", "app.kubernetes.io/instance": "tiny"}
@@ -213,6 +216,7 @@ def kubectl(verb: str, arguments: list[str]) -> None:
         say("the last words of the pod")
     elif verb == "port-forward":
         say(f"Forwarding from 127.0.0.1:{STATE['port']} -> 8000")
+        LOCK.close()
         time.sleep(600)
 
 

@@ -191,13 +191,15 @@ class TritonModel:
         model = f"/v2/models/{self.spec.name}/versions/{self.spec.model_version}"
         check_metadata(await document(port, model), self.spec)
         config = await document(port, f"{model}/config")
+        statistics = StatisticsReader(port, model, self._metrics)
+        await statistics.start()
         return Dispatcher(
             port,
             self._codec,
             capacity=max(self.spec.max_batch_size, 1) * instances(config),
             merges=self.spec.max_batch_size > 1,
             max_queue_size=self._limits.max_queue_size,
-            statistics=StatisticsReader(port, model, self._metrics),
+            statistics=statistics,
             metrics=self._metrics,
             log=self._log,
         )

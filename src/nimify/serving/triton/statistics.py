@@ -102,6 +102,11 @@ class StatisticsReader:
         self._metrics = metrics
         self._last: Statistics | None = None
         self._traffic = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read what has been until now, which does not count, and from then on what is added."""
+        self._last = await self._read()
         self._task = asyncio.get_running_loop().create_task(self._read_on())
 
     def touch(self) -> None:
@@ -110,18 +115,19 @@ class StatisticsReader:
 
     def close(self) -> None:
         """Read no more."""
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _read_on(self) -> None:
         while True:
+            await self._traffic.wait()
+            await asyncio.sleep(_INTERVAL_S)
+            self._traffic.clear()
             statistics = await self._read()
             if statistics is not None:
                 if self._last is not None:
                     statistics.add_growth(self._last, self._metrics)
                 self._last = statistics
-            await self._traffic.wait()
-            await asyncio.sleep(_INTERVAL_S)
-            self._traffic.clear()
 
     async def _read(self) -> Statistics | None:
         try:
