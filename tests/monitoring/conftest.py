@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 from nimify.artifacts.artifact import Artifact
 from nimify.artifacts.monitoring.rules import rules
@@ -149,14 +149,6 @@ def run_prometheus(program: Program) -> Iterator[RunPrometheus]:
 def start_prometheus(run_prometheus: RunPrometheus, tmp_path_factory: pytest.TempPathFactory) -> StartPrometheus:
     """Start a Prometheus over some services, each with the rules and the scrape configuration made for it."""
     return lambda watched: run_prometheus(_config(watched, tmp_path_factory.mktemp("prometheus")))
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _is_up(prometheus: Prometheus, port: int, password: str) -> bool:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.monitoring.conftest import Prometheus, StartPrometheus, Watched, free_port
+from tests.monitoring.conftest import Prometheus, StartPrometheus, Watched
+from tests.ports import free_port
 
 from nimify import ModelConfig, Nimifier
 from nimify.artifacts.monitoring.panel import Row

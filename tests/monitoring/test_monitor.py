@@ -147,10 +147,14 @@ def test_one_that_wants_a_password_is_told_and_then_read(
     assert "another-token" not in said
     assert "401" in said
     options = ("--prometheus", started.url, "--interval", "200ms")
-    while not (picture := json.loads(_said(capsys, "tiny", *options, "--prometheus-auth", str(right))))["replicas"]:
-        assert "no job" in picture["missing"][0]  # it has not scraped yet
+    while not _all_up(picture := json.loads(_said(capsys, "tiny", *options, "--prometheus-auth", str(right)))):
+        assert picture["replicas"] or "no job" in picture["missing"][0]  # it has not scraped yet
     monkeypatch.setenv("NIMIFY_PROMETHEUS_AUTHORIZATION", LETS_IN)
     assert monitored(capsys, "tiny", *options)["replicas"][0]["up"]
+
+
+def _all_up(picture: Any) -> bool:
+    return bool(picture["replicas"]) and all(replica["up"] for replica in picture["replicas"])
 
 
 def _said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from tests.conftest import RunningService, wait_until_ready
+from tests.ports import free_port
 
 from nimify.serving.http.body_form import LOOKED_AT_BYTES
 from nimify.serving.http.platform_routes import BINARY_TYPE
@@ -371,12 +371,6 @@ def test_a_predict_route_that_we_have_stays_what_it_is(
     service = start_service(make_bundle("tiny"), env={**VERTEX, "AIP_PREDICT_ROUTE": "/v1/infer"})
     assert ask(service, "POST", "/v1/infer", TYPED).status == 200
     assert ask(service, "POST", "/v1/infer", {"instances": ROWS}).status == 400
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 CONTAINERS: dict[str, tuple[list[str], dict[str, str], str]] = {
