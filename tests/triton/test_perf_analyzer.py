@@ -19,8 +19,7 @@ pytestmark = pytest.mark.triton
 
 PROGRAM: Final = Path(__file__).parents[2] / ".tools/perf-analyzer/perf_analyzer"
 WINDOWS: Final = ("--measurement-interval", "500", "--max-trials", "3", "--stability-percentage", "999")
-"""Three windows of half a second, whatever they show. Told a number of requests, it now and then waits for ever: for
-those that were answered before it began to count."""
+"""Three windows of half a second, whatever they show. Told a number of requests, it now and then waits for ever."""
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Final
 from nimify.serving.spec import ServiceSpec
 
 CACHE_FOLDER: Final = "/opt/nim/.cache"
-"""Where the service keeps what outlives it; beside /tmp the only place that must be writable."""
+"""Where the service keeps what its next start can use; beside /tmp the only place that must be writable."""
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 

@@ -146,8 +146,10 @@ class ServedModel:
         """Whether one row is; what else the machine does may hold up a run, but hardly each of them."""
         for _ in range(_WARMUP_RUNS):
             run_s = _timed(engine, self.spec, 1, length)
-            if run_s <= INLINE_LIMIT_S or run_s > _SURELY_LONG_S:
-                return run_s <= INLINE_LIMIT_S
+            if run_s <= INLINE_LIMIT_S:
+                return True
+            if run_s > _SURELY_LONG_S:
+                break
         return False
 
     def _is_bounded(self) -> bool:
